@@ -1,0 +1,94 @@
+# The course's commands: `make help` lists them. Kept to GNU make 3.81, which macOS ships.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/ready
+# What an environment is judged by: the lock without its comments.
+PINS := sed 's/ *\#.*//' requirements.txt
+
+# A Python that the lock is made for, with what it takes to make a virtual environment.
+SUITABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+CANDIDATES := $(if $(PYTHON),"$(PYTHON)",python3.12 python3.11 python3.13 python3 python)
+FIND_PYTHON = for python in $(CANDIDATES); do \
+	if "$$python" -c "$(SUITABLE)" >/dev/null 2>&1; then found="$$python"; break; fi; done
+
+COURSE_OPTIONS = \
+	$(if $(PROFILE),--profile "$(PROFILE)") \
+	$(if $(DATASET),--dataset "$(DATASET)") \
+	$(if $(WORKSPACE),--workspace "$(WORKSPACE)") \
+	$(if $(FROM),--from "$(FROM)") \
+	$(if $(ONLY),--only "$(ONLY)") \
+	$(if $(SPLIT),--split "$(SPLIT)")
+
+.PHONY: help course lab test doctor setup lessons detector lock clean
+
+help: ## this list
+	@echo "make course     run every lesson: runs/course/report.html is the result"
+	@echo "                PROFILE=smoke|cpu|gpu  DATASET=roadside|speedtraps|a folder  SPLIT=clip|frame|author"
+	@echo "                WORKSPACE=runs/mine  FROM=03  ONLY=06  (interrupted, it resumes)"
+	@echo "make lab        open the lessons in JupyterLab"
+	@echo "make test       lint, unit tests, every lesson in the smoke profile"
+	@echo "make doctor     what is wrong with this machine's set-up, and the fix"
+	@echo "make setup      install everything into .venv (the targets above do it when needed)"
+	@echo "                PYTHON=python3.12 chooses the Python (3.11, 3.12 or 3.13)"
+	@echo "make lessons    save the executed lessons into notebooks/ (for authors)"
+	@echo "make detector   train the small detector that lesson 00 ships with (for authors)"
+	@echo "make lock       resolve requirements.in into requirements.txt (for authors, needs uv)"
+	@echo "make clean      delete .venv and caches; your runs/ stay"
+
+course: setup
+	@$(RUN) -m helpers.course run $(COURSE_OPTIONS)
+
+lab: setup
+	@$(RUN) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+
+test: setup
+	$(RUN) -m ruff check helpers tests notebooks
+	$(RUN) -m ruff format --check helpers tests notebooks
+	$(RUN) -m pytest tests/unit --timeout 300
+	$(RUN) -m pytest tests/notebooks --timeout 900
+
+# Works without set-up, because it is there to say why set-up fails.
+doctor:
+	@if $(RUN) -c "" 2>/dev/null; then $(RUN) -m helpers.doctor; \
+	else $(FIND_PYTHON); "$${found:-$(or $(PYTHON),python3)}" -m helpers.doctor; fi
+
+# Made anew whenever it is not whole or the lock changed: an interrupted installation cannot
+# be told from a finished one in any other way. pip's cache keeps what was downloaded.
+setup:
+	@if $(RUN) -c "" 2>/dev/null && $(PINS) | cmp -s - $(READY) \
+		$(if $(PYTHON),&& [ "$$($(RUN) --version)" = "$$("$(PYTHON)" --version 2>&1)" ]); then exit 0; fi; \
+	set -e; $(FIND_PYTHON); \
+	if [ -z "$$found" ]; then \
+		echo "No Python 3.11, 3.12 or 3.13 with the venv module $(if $(PYTHON),at $(PYTHON),on PATH); install one" \
+			"(macOS: brew install python@3.12; Debian, Ubuntu: sudo apt install python3-venv)" \
+			"or name it: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python" >&2; \
+		exit 1; \
+	fi; \
+	"$$found" -m helpers.doctor --before-setup; \
+	echo "Setting up .venv with $$("$$found" --version): about 1.1 GB to download, 3.9 GB on disk,"; \
+	echo "3 to 15 minutes. Once only; interrupted, say the same command again."; \
+	"$$found" -m venv --clear $(VENV); \
+	if [ ! -t 1 ]; then quiet=--quiet; fi; \
+	$(RUN) -m pip install $$quiet --disable-pip-version-check -r requirements.txt; \
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
+	$(PINS) > $(READY); \
+	echo "Set up. Take it away with: make clean"
+
+lessons: setup
+	@$(RUN) -m helpers.course publish
+
+detector: setup
+	@$(RUN) -m helpers.detector
+
+# `fewest`: one version of each package for every Python, so that all give the same numbers.
+lock:
+	uv pip compile --universal --python-version 3.11 --fork-strategy fewest \
+		--annotation-style line --quiet --output-file requirements.txt requirements.in
+
+clean:
+	rm -rf $(VENV) build .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
