@@ -1,0 +1,1 @@
+"""Helpers of the course: one module per lesson, named with the lesson's words."""

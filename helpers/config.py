@@ -1,0 +1,290 @@
+"""Model Garden configs: take a preset, edit it strictly, see what changed, save it.
+
+Model Garden itself accepts a mistyped key without a word and trains with the default.
+Here a key that does not exist is an error that names the nearest right one.
+"""
+
+import copy
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from helpers.annotations import read_label_map
+from helpers.artifacts import artifact, read_manifest
+from helpers.errors import CourseError
+from helpers.models import PRESETS, Preset
+
+
+def from_preset(name: str):
+    """Return the Model Garden `ExperimentConfig` of the preset `name`.
+
+    Raises CourseError for a name that is not in `models.PRESETS`.
+    """
+    preset = find_preset(name)
+    return edit(experiment(preset), preset.settings)
+
+
+def experiment(preset: Preset):
+    """Return the Model Garden experiment that `preset` starts from, as it is registered."""
+    return _experiment(preset.experiment)
+
+
+def find_preset(name: str) -> Preset:
+    """Return the row of `models.PRESETS`; CourseError with the nearest name when missing."""
+    if name not in PRESETS:
+        raise CourseError(f"preset: {name!r} is unknown; {_nearest(name, PRESETS)}")
+    return PRESETS[name]
+
+
+def edit(config, changes: Mapping[str, Any]):
+    """Return a copy of `config` with `changes` made.
+
+    Args:
+        config: a Model Garden `ExperimentConfig`.
+        changes: dotted key -> value, such as {"task.model.num_classes": 2}.
+
+    Raises CourseError for a key that does not exist (with the nearest one that does) and for
+    a value of another type than the one it replaces.
+    """
+    config = copy.deepcopy(config)
+    for key, value in changes.items():
+        # Looked up again for each: choosing a type brings the keys of that type.
+        known = flatten(config.as_dict())
+        _check_key(key, known)
+        old = known.get(key)
+        if _is_branch(key, known) and not isinstance(value, Mapping):
+            leaves = [name for name in known if name.startswith(f"{key}.")]
+            raise CourseError(f"config: {key} is a group; set one of its keys: {_short(leaves)}")
+        if old is not None and value is not None and not _same_type(old, value):
+            raise CourseError(
+                f"config: {key}: {value!r} is of type {type(value).__name__}; "
+                f"give {type(old).__name__}, such as {old!r}"
+            )
+        config.override(_nest(key, value), is_strict=True)
+    return config
+
+
+def for_records(config, records: Path, *, seed: int = 0):
+    """Return `config` with the record files, the number of classes and the seed filled in.
+
+    Args:
+        records: folder written by lesson 04 or 05.
+        seed: of the weights, the shuffling and the augmentation.
+    """
+    counts = read_manifest(records)["counts"]
+    return edit(
+        config,
+        {
+            # One more than there are classes: 0 is the background.
+            "task.model.num_classes": len(read_label_map(records / "label_map.pbtxt")) + 1,
+            "task.train_data.input_path": str(records / "train-*.tfrecord"),
+            # All of a small set, so that every batch is drawn from all clips.
+            "task.train_data.shuffle_buffer_size": min(10_000, counts["train"]["images"]),
+            "task.train_data.seed": seed,
+            "task.validation_data.input_path": str(records / "val-*.tfrecord"),
+            # Model Garden's RetinaNet drops the last, partial batch: those images would
+            # silently not count.
+            "task.validation_data.drop_remainder": False,
+            "task.annotation_file": str(records / "val.json"),
+        },
+    )
+
+
+def with_budget(
+    config,
+    *,
+    train_steps: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+):
+    """Return `config` with another length, batch size or rate; None keeps what is there.
+
+    The learning rate warms up over the first tenth of the run and then falls as a cosine, to
+    reach zero at its end: the schedule always fits the length.
+
+    Args:
+        train_steps: steps in all, also after a resume.
+        batch_size: images a step.
+        learning_rate: the highest rate, reached after the warm-up.
+    """
+    cosine = "trainer.optimizer_config.learning_rate.cosine"
+    warmup = "trainer.optimizer_config.warmup.linear"
+    schedule = config.trainer.optimizer_config.learning_rate.cosine
+    steps = train_steps or config.trainer.train_steps
+    rate = learning_rate or schedule.initial_learning_rate
+    batch = batch_size or config.task.train_data.global_batch_size
+    config = edit(
+        config,
+        {
+            "task.train_data.global_batch_size": batch,
+            "task.validation_data.global_batch_size": batch,
+            "trainer.train_steps": steps,
+            f"{cosine}.initial_learning_rate": float(rate),
+            f"{cosine}.decay_steps": steps,
+            f"{warmup}.warmup_steps": max(1, steps // 10),
+            f"{warmup}.warmup_learning_rate": rate / 10,
+        },
+    )
+    check(config)
+    return config
+
+
+def check(config) -> None:
+    """Raise CourseError for settings that would fail, or spoil training, only later."""
+    model, train = config.task.model, config.task.train_data
+    height, width, _ = model.input_size
+    stride = 2**model.max_level
+    if height % stride or width % stride:
+        raise CourseError(
+            f"config: task.model.input_size: {height}x{width} is not a multiple of "
+            f"2^max_level = {stride}; use {_multiple(height, stride)}x{_multiple(width, stride)}, "
+            "or a lower task.model.max_level"
+        )
+    if model.num_classes < 2:
+        raise CourseError(
+            f"config: task.model.num_classes: {model.num_classes}; give your classes + 1, "
+            "since class 0 is the background"
+        )
+    if train.global_batch_size < 1:
+        raise CourseError("config: task.train_data.global_batch_size: must be 1 or more")
+    decay = config.trainer.optimizer_config.learning_rate.cosine
+    if decay is not None and decay.decay_steps and decay.decay_steps > config.trainer.train_steps:
+        raise CourseError(
+            f"config: the learning rate decays over {decay.decay_steps} steps, but training ends "
+            f"after {config.trainer.train_steps}; set decay_steps to the train_steps"
+        )
+
+
+def difference(before, after) -> list[tuple[str, Any, Any]]:
+    """Return the rows (dotted key, value before, value after) in which two configs differ."""
+    old, new = flatten(before.as_dict()), flatten(after.as_dict())
+    return [
+        (key, old.get(key), new.get(key))
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+
+
+def flatten(tree: Mapping, prefix: str = "") -> dict[str, Any]:
+    """Return a nested mapping as {dotted key: leaf}."""
+    leaves = {}
+    for name, value in tree.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            leaves.update(flatten(value, f"{key}."))
+        else:
+            leaves[key] = value
+    return leaves
+
+
+def write(records: Path, folder: Path, *, configs: Mapping[str, Any]) -> Path:
+    """Write `{name: ExperimentConfig}` made for `records` as `folder`/<name>.yaml."""
+    trees = {name: _plain(config.as_dict()) for name, config in configs.items()}
+    return _write(records, folder, configs=trees)
+
+
+@artifact
+def _write(records: Path, folder: Path, *, configs: dict[str, dict]) -> dict:
+    for name, tree in configs.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    return {"configs": sorted(configs)}
+
+
+def save(config, path: Path) -> None:
+    """Write the config as YAML."""
+    Path(path).write_text(yaml.safe_dump(_plain(config.as_dict()), sort_keys=False))
+
+
+def load(path: Path):
+    """Read a config that `save` wrote. CourseError when it is missing, broken or mistyped."""
+    try:
+        tree = yaml.safe_load(Path(path).read_text())
+    except FileNotFoundError:
+        raise CourseError(f"{path}: missing; run lesson 05, which writes it") from None
+    except yaml.YAMLError as error:
+        line = " ".join(str(error).split())
+        raise CourseError(f"{path}: not YAML: {line}; correct that line") from None
+    if not isinstance(tree, dict) or "task" not in tree:
+        raise CourseError(f"{path}: has no 'task'; save a config with lesson 05")
+    two_stages = "roi_generator" in tree["task"].get("model", {})
+    config = _experiment("fasterrcnn_resnetfpn_coco" if two_stages else "retinanet_resnetfpn_coco")
+    leaves = flatten(tree)
+    # Types first: they decide which other keys exist.
+    for key in sorted(leaves, key=lambda name: not name.endswith(".type")):
+        try:
+            _check_key(key, flatten(config.as_dict()))
+            config.override(_nest(key, leaves[key]), is_strict=True)
+        except (CourseError, KeyError, TypeError, ValueError) as error:
+            raise CourseError(f"{path}: {error}") from None
+    return config
+
+
+def is_two_stage(config) -> bool:
+    """Whether the config is of a Faster R-CNN (True) or an SSD (False)."""
+    return hasattr(config.task.model, "roi_generator")
+
+
+def _experiment(name: str):
+    from official.core import exp_factory
+    from official.vision.configs import maskrcnn, retinanet  # noqa: F401  (they register)
+
+    return exp_factory.get_exp_config(name)
+
+
+def _check_key(key: str, known: Mapping) -> None:
+    if key not in known and not _is_branch(key, known):
+        raise CourseError(f"config: {key!r} does not exist; {_nearest(key, known)}")
+
+
+def _is_branch(key: str, known: Mapping) -> bool:
+    return any(name.startswith(f"{key}.") for name in known)
+
+
+def _same_type(old, value) -> bool:
+    if isinstance(old, bool) or isinstance(value, bool):
+        return isinstance(old, bool) and isinstance(value, bool)
+    if isinstance(old, (int, float)):
+        # An int is a fine value for a float, not the other way round.
+        return isinstance(value, int) or (isinstance(old, float) and isinstance(value, float))
+    if isinstance(old, (list, tuple)):
+        return isinstance(value, (list, tuple))
+    return isinstance(value, (str, list, tuple)) if isinstance(old, str) else True
+
+
+def _nest(key: str, value) -> dict:
+    for name in reversed(key.split(".")):
+        value = {name: value}
+    return value
+
+
+def _nearest(name: str, known) -> str:
+    matches = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if not matches:
+        last = name.rsplit(".", 1)[-1]
+        matches = [key for key in known if key.rsplit(".", 1)[-1] == last][:1]
+    if not matches:
+        matches = [key for key in known if name in key][:1]
+    if matches:
+        return f"did you mean {matches[0]!r}?"
+    return f"known: {_short(known)}"
+
+
+def _short(names) -> str:
+    names = sorted(names)
+    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+
+
+def _multiple(size: int, stride: int) -> int:
+    return max(stride, round(size / stride) * stride)
+
+
+def _plain(value):
+    """Tuples and numpy numbers as YAML's own types."""
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

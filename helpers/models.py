@@ -1,0 +1,168 @@
+"""The detectors one can train here: one table of presets.
+
+A preset is a registered Model Garden experiment and the few settings in which it differs.
+Each names its ancestor in the zoo of the old TensorFlow Object Detection API.
+"""
+
+from dataclasses import dataclass, field
+
+# SGD with momentum, a short linear warm-up and a cosine to zero: the recipe that trained
+# best from scratch in a few hundred steps. The presets of Model Garden are for 256 images a
+# step on a TPU. `config.for_records` fits the steps and the rates to the run.
+_SHORT_RUN = {
+    "runtime.mixed_precision_dtype": "float32",
+    "task.train_data.dtype": "float32",
+    "task.validation_data.dtype": "float32",
+    "task.init_checkpoint": None,
+    "task.annotation_file": None,
+    "task.losses.l2_weight_decay": 0.0001,
+    "task.train_data.parser.aug_rand_hflip": True,
+    "task.train_data.parser.aug_scale_min": 0.8,
+    "task.train_data.parser.aug_scale_max": 1.25,
+    "trainer.optimizer_config.optimizer.type": "sgd",
+    "trainer.optimizer_config.optimizer.sgd.momentum": 0.9,
+    "trainer.optimizer_config.optimizer.sgd.global_clipnorm": 10.0,
+    "trainer.optimizer_config.learning_rate.type": "cosine",
+    "trainer.optimizer_config.warmup.type": "linear",
+}
+
+# A narrow ResNet-18 learns from nothing and is fast on a processor: plain convolutions run
+# several times faster there than the depthwise ones of a MobileNet of equal size.
+_CPU_BACKBONE = {
+    "task.model.backbone.type": "resnet",
+    "task.model.backbone.resnet.model_id": 18,
+    "task.model.decoder.fpn.num_filters": 64,
+    "task.model.min_level": 3,
+    "task.model.max_level": 6,
+    "task.model.input_size": [384, 640, 3],
+    "task.model.norm_activation.use_sync_bn": False,
+    # The running means must keep up with a run of a few hundred steps, or evaluation
+    # normalises by numbers that training has long left (MODEL_GARDEN: 0.99 cost 0.25 AP).
+    "task.model.norm_activation.norm_momentum": 0.97,
+    # Roadside objects are upright and small.
+    "task.model.anchor.aspect_ratios": [1.0, 0.5, 0.35],
+}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A detector by name.
+
+    Attributes:
+        name: how lessons and files call it.
+        title: how tables and figures call it.
+        family: "ssd" (one stage) or "faster_rcnn" (two stages).
+        ancestor: its kin in the model zoo of the old TensorFlow Object Detection API.
+        experiment: the registered Model Garden experiment it starts from.
+        learning_rate: for a batch of 8; it grows linearly with the batch.
+        settings: dotted config keys and their values, where it differs from the experiment.
+    """
+
+    name: str
+    title: str
+    family: str
+    ancestor: str
+    experiment: str
+    learning_rate: float
+    settings: dict = field(default_factory=dict, hash=False)
+
+
+_TABLE = (
+    Preset(
+        name="ssd_cpu",
+        title="SSD ResNet-18 (slim)",
+        family="ssd",
+        ancestor="ssd_mobilenet_v1_fpn",
+        experiment="retinanet_resnetfpn_coco",
+        learning_rate=0.04,
+        settings={
+            **_SHORT_RUN,
+            **_CPU_BACKBONE,
+            "task.model.backbone.resnet.depth_multiplier": 0.375,
+            "task.model.decoder.fpn.use_separable_conv": True,
+            "task.model.head.num_convs": 2,
+            "task.model.head.num_filters": 64,
+            "task.model.head.use_separable_conv": True,
+            "task.model.anchor.anchor_size": 2.0,
+        },
+    ),
+    Preset(
+        name="faster_rcnn_cpu",
+        title="Faster R-CNN ResNet-18 (slim)",
+        family="faster_rcnn",
+        ancestor="faster_rcnn_resnet50",
+        experiment="fasterrcnn_resnetfpn_coco",
+        learning_rate=0.04,
+        settings={
+            **_SHORT_RUN,
+            **_CPU_BACKBONE,
+            "task.model.backbone.resnet.depth_multiplier": 0.375,
+            "task.model.anchor.anchor_size": 3.0,
+            "task.model.anchor.num_scales": 2,
+            "task.model.rpn_head.num_filters": 64,
+            "task.model.detection_head.num_convs": 0,
+            "task.model.detection_head.fc_dims": 256,
+            "task.model.roi_generator.pre_nms_top_k": 500,
+            "task.model.roi_generator.num_proposals": 200,
+            "task.model.roi_generator.test_pre_nms_top_k": 300,
+            "task.model.roi_generator.test_num_proposals": 100,
+            "task.model.roi_sampler.num_sampled_rois": 64,
+        },
+    ),
+    Preset(
+        name="ssd_mobilenet_v2_fpn",
+        title="SSD MobileNetV2 FPN 320",
+        family="ssd",
+        ancestor="ssd_mobilenet_v2_fpnlite_320x320",
+        experiment="retinanet_mobile_coco",
+        learning_rate=0.02,
+        settings={
+            **_SHORT_RUN,
+            "task.model.backbone.type": "mobilenet",
+            "task.model.backbone.mobilenet.model_id": "MobileNetV2",
+            "task.model.decoder.type": "fpn",
+            "task.model.decoder.fpn.num_filters": 128,
+            "task.model.decoder.fpn.use_separable_conv": True,
+            "task.model.head.num_filters": 128,
+            "task.model.head.use_separable_conv": True,
+            "task.model.min_level": 3,
+            # 320 is a multiple of 2^6, not of 2^7.
+            "task.model.max_level": 6,
+            "task.model.input_size": [320, 320, 3],
+            "task.model.norm_activation.use_sync_bn": False,
+        },
+    ),
+    Preset(
+        name="ssd_resnet50_fpn_640",
+        title="SSD ResNet-50 FPN 640 (RetinaNet)",
+        family="ssd",
+        ancestor="ssd_resnet50_v1_fpn_640x640",
+        experiment="retinanet_resnetfpn_coco",
+        learning_rate=0.01,
+        settings={**_SHORT_RUN},
+    ),
+    Preset(
+        name="faster_rcnn_resnet50_640",
+        title="Faster R-CNN ResNet-50 FPN 640",
+        family="faster_rcnn",
+        ancestor="faster_rcnn_resnet50_v1_640x640",
+        experiment="fasterrcnn_resnetfpn_coco",
+        learning_rate=0.015,
+        settings={**_SHORT_RUN, "task.model.input_size": [640, 640, 3]},
+    ),
+    Preset(
+        name="faster_rcnn_resnet101_640",
+        title="Faster R-CNN ResNet-101 FPN 640",
+        family="faster_rcnn",
+        ancestor="faster_rcnn_resnet101_v1_640x640",
+        experiment="fasterrcnn_resnetfpn_coco",
+        learning_rate=0.015,
+        settings={
+            **_SHORT_RUN,
+            "task.model.input_size": [640, 640, 3],
+            "task.model.backbone.resnet.model_id": 101,
+        },
+    ),
+)
+
+PRESETS = {preset.name: preset for preset in _TABLE}

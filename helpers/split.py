@@ -1,0 +1,325 @@
+"""Training and validation: who goes where, and the dataset folder that comes of it.
+
+Frames of one clip are near-copies. A split that puts some of them on either side asks the
+detector about pictures that it has all but seen; so the default is to split by clip.
+"""
+
+import csv
+import dataclasses
+import os
+import random
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from helpers import audit
+from helpers.annotations import (
+    Annotation,
+    Box,
+    fault,
+    pair,
+    read_folder,
+    write_label_map,
+    write_voc,
+)
+from helpers.artifacts import artifact
+from helpers.errors import CourseError
+
+SPLITS = ("train", "val")
+_UPRIGHT = "written upright, without the tag"
+
+
+def by_clip(
+    clips: Mapping[str, str],
+    val_ratio: float,
+    seed: int,
+    boxes_per_image: Mapping[str, int] | None = None,
+) -> dict[str, str]:
+    """Put whole clips into validation so that its share comes closest to `val_ratio`.
+
+    `clips` maps image to clip. The share is of boxes when `boxes_per_image` is given, else
+    of images; clips without any box are then shared out by images. Among equally good choices
+    `seed` decides. Returns image -> "train" or "val". CourseError when there is only one clip.
+    """
+    _check_ratio(val_ratio)
+    images_of, boxes_of = Counter(clips.values()), Counter()
+    for image, clip in clips.items():
+        boxes_of[clip] += 1 if boxes_per_image is None else boxes_per_image.get(image, 0)
+    with_boxes = sorted(clip for clip in images_of if boxes_of[clip])
+    if len(with_boxes) < 2:
+        raise CourseError(
+            f"split: {len(with_boxes)} clip with boxes; a split by clip needs two: "
+            'record another clip, or use split="frame" and trust its scores less'
+        )
+    shuffled = random.Random(seed)
+    held_out = _closest(with_boxes, boxes_of, val_ratio, shuffled, need_one=True)
+    empty = sorted(set(images_of) - set(with_boxes))
+    held_out |= _closest(empty, images_of, val_ratio, shuffled, need_one=False)
+    return {image: "val" if clip in held_out else "train" for image, clip in clips.items()}
+
+
+def by_frame(images: Iterable[str], val_ratio: float, seed: int) -> dict[str, str]:
+    """Split single images at random: right for photos, too kind to frames of one video."""
+    _check_ratio(val_ratio)
+    order = sorted(images)
+    if len(order) < 2:
+        raise CourseError(f"split: {len(order)} image; a split needs two: add images")
+    shuffled = random.Random(seed).sample(order, len(order))
+    held_out = set(shuffled[: min(max(round(len(order) * val_ratio), 1), len(order) - 1)])
+    return {image: "val" if image in held_out else "train" for image in order}
+
+
+def author(path: Path | str) -> dict[str, str]:
+    """Read the split that a dataset's author published: a CSV file with image and split."""
+    path = Path(path)
+    if not path.is_file():
+        raise CourseError(f'{path}: missing; this data has no author\'s split: use split="clip"')
+    chosen = {}
+    for number, row in enumerate(read_csv(path, ("image", "split")), 2):
+        if row["split"] not in SPLITS:
+            raise CourseError(f"{path}: line {number}: split {row['split']!r}; say train or val")
+        chosen[row["image"]] = row["split"]
+    return chosen
+
+
+@artifact
+def write_dataset(
+    frames_folder: Path,
+    folder: Path,
+    *,
+    labels: Sequence[str] | None = None,
+    split: str = "clip",
+    val_ratio: float = 0.2,
+    seed: int = 0,
+    held_out: tuple[str, ...] = (),
+) -> dict:
+    """Make the dataset folder from frames and annotations: images, XML, split, label map.
+
+    `labels` are the classes to learn, in the order of their ids; None takes all that occur.
+    `split` is "clip", "frame" or "author" (images that the author left out stay out);
+    `held_out` names the clips for validation, instead of drawing them.
+
+    What cannot be trained on is mended or left out, never silently: each such box or image
+    is a row of `audit.csv`, whose column `action` says what was done. An image without an
+    XML file is left out, one whose XML holds no object stays as background.
+    """
+    if split not in ("clip", "frame", "author"):
+        raise CourseError(f'split: {split!r}; choose "clip", "frame" or "author"')
+    if held_out and split != "clip":
+        raise CourseError(f'split: held_out needs split="clip", not {split!r}')
+    frames_folder, folder = Path(frames_folder), Path(folder)
+    rows = read_csv(frames_folder / "frames.csv", ("image", "clip"))
+    clips = {row["image"]: row["clip"] for row in rows}
+    found = read_folder(frames_folder / "annotations")
+    paired = pair(list(clips), found)
+    matched = {id(annotation) for annotation in paired.values()}
+    orphans = [annotation for annotation in found if id(annotation) not in matched]
+    if split == "author":
+        listed = author(frames_folder / "author_split.csv")
+        clips = {image: clip for image, clip in clips.items() if image in listed}
+        paired = {image: a for image, a in paired.items() if image in clips}
+    images = frames_folder / "images"
+    findings = audit.check(images, [*paired.values(), *orphans], only=clips)
+    log = [{**dataclasses.asdict(item), "action": ""} for item in findings]
+    if labels is None:
+        spelt = Counter(box.label.strip() for a in paired.values() for box in a.boxes)
+        # Spellings that differ in case are one class, under the most frequent of them.
+        labels = sorted({s.casefold(): s for s, _ in reversed(spelt.most_common())}.values())
+    if not labels:
+        raise CourseError(f"{frames_folder}: no box in any annotation; annotate some images first")
+    kept = _mend(paired, images, labels, log)
+
+    boxes = {image: len(annotation.boxes) for image, annotation in kept.items()}
+    clips = {image: clip for image, clip in clips.items() if image in kept}
+    if split == "author":
+        chosen = {image: listed[image] for image in clips}
+    elif split == "frame":
+        chosen = by_frame(clips, val_ratio, seed)
+    elif held_out:
+        if unknown := sorted(set(held_out) - set(clips.values())):
+            there = ", ".join(sorted(set(clips.values())))
+            raise CourseError(f"held_out: no clip {unknown[0]!r}; there are {there}")
+        chosen = {image: "val" if c in held_out else "train" for image, c in clips.items()}
+    else:
+        chosen = by_clip(clips, val_ratio, seed, boxes)
+
+    (folder / "images").mkdir()
+    (folder / "annotations").mkdir()
+    for image, annotation in kept.items():
+        _take_image(images / image, folder / "images" / image, annotation)
+        write_voc(annotation, folder / "annotations" / f"{Path(image).stem}.xml")
+    write_label_map(labels, folder / "label_map.pbtxt")
+    write_csv(
+        folder / "split.csv",
+        ("image", "clip", "split"),
+        ({"image": i, "clip": clips[i], "split": chosen[i]} for i in clips),
+    )
+    write_csv(folder / "audit.csv", (*audit.COLUMNS, "action"), log)
+    counts: dict = {"findings": len(log)}
+    for name in SPLITS:
+        inside = [image for image in clips if chosen[image] == name]
+        per_class = Counter(box.label for image in inside for box in kept[image].boxes)
+        counts[name] = {
+            "images": len(inside),
+            "clips": len({clips[image] for image in inside}),
+            "boxes": {label: per_class[label] for label in labels},
+        }
+        if not sum(per_class.values()):
+            raise CourseError(f"split: no box in {name}; change seed, val_ratio or held_out")
+    return counts
+
+
+def read_csv(path: Path | str, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a CSV file as dicts; CourseError when it is missing or lacks one of `columns`."""
+    path = Path(path)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except FileNotFoundError:
+        raise CourseError(f"{path}: missing; run the lesson that writes its folder") from None
+    if lacking := [name for name in columns if name not in (reader.fieldnames or ())]:
+        raise CourseError(f"{path}: no column {lacking[0]!r}; its columns must be {columns}")
+    return rows
+
+
+def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Mapping]) -> None:
+    """Write rows (dicts) as a CSV file with a header."""
+    with Path(path).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the disk cannot do that."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _check_ratio(val_ratio: float) -> None:
+    if not 0 < val_ratio < 1:
+        raise CourseError(f"val_ratio: {val_ratio}; it must lie between 0 and 1, such as 0.2")
+
+
+def _closest(
+    clips: list[str],
+    weights: Mapping[str, int],
+    ratio: float,
+    generator: random.Random,
+    *,
+    need_one: bool,
+) -> set[str]:
+    """The set of clips whose summed weight comes closest to `ratio` of all (subset sum)."""
+    order = generator.sample(clips, len(clips))
+    total = sum(weights[clip] for clip in clips)
+    target = ratio * total
+    # sum -> the clip that first reached it; its predecessor was reached by earlier clips only.
+    reached: dict[int, str] = {0: ""}
+    for clip in order:
+        for part in sorted(reached):
+            # More than twice the target is farther off than nothing; one clip may have to be.
+            if (new := part + weights[clip]) <= 2 * target + 1 or part == 0:
+                reached.setdefault(new, clip)
+        if 0 < round(target) in reached:
+            break
+    sums = [s for s in reached if not need_one or 0 < s < total]
+    best = min(sums, key=lambda s: (abs(s - target), s))
+    chosen = set()
+    while best:
+        clip = reached[best]
+        chosen.add(clip)
+        best -= weights[clip]
+    return chosen
+
+
+def _mend(
+    paired: Mapping[str, Annotation], images: Path, labels: Sequence[str], log: list[dict]
+) -> dict[str, Annotation]:
+    """Annotations with boxes that can be trained on; what is done to each is logged."""
+    known = {label.strip().casefold(): label for label in labels}
+    rows = defaultdict(list)
+    for row in log:
+        rows[row["file"]].append(row)
+    strange: Counter[str] = Counter()
+    renamed: Counter[tuple[str, str]] = Counter()
+    kept = {}
+    for image, annotation in paired.items():
+        own = rows[image] + (rows[annotation.source] if annotation.source else [])
+        size = audit.image_size(images / image)
+        if size is None:
+            _act(own, "unreadable image", "image left out")
+            continue
+        width, height = size.as_annotated(annotation)
+        _act(own, "wrong size", f"size set to {width}x{height}, boxes as they are")
+        upright = (width, height) == size.upright
+        _act(own, "rotated by EXIF", _UPRIGHT if upright else "tag removed")
+        boxes: list[Box] = []
+        for number, box in enumerate(annotation.boxes, 1):
+            label = known.get(box.label.strip().casefold())
+            if label is None:
+                strange[box.label] += 1
+                for row in own:
+                    if row["object"] == number:
+                        row["action"] = "left out with its label"
+                continue
+            if label != box.label:
+                renamed[box.label, label] += 1
+                _act(own, "label", f"read as {label!r}", number)
+                box = dataclasses.replace(box, label=label)
+            wrong = fault(box, width, height)
+            if wrong and wrong[0] == "outside":
+                box = dataclasses.replace(
+                    box,
+                    xmin=max(box.xmin, 0.0),
+                    ymin=max(box.ymin, 0.0),
+                    xmax=min(box.xmax, width),
+                    ymax=min(box.ymax, height),
+                )
+                gone = fault(box, width, height) is not None
+                action = "left out: wholly outside" if gone else "clipped to the image"
+                _act(own, "outside", action, number)
+                if gone:
+                    continue
+            elif wrong:
+                _act(own, wrong[0], "left out", number)
+                continue
+            if any(box.label == b.label and box.xyxy == b.xyxy for b in boxes):
+                _act(own, "same box twice", "left out", number)
+                continue
+            boxes.append(box)
+        kept[image] = Annotation(image, width, height, tuple(boxes), f"{Path(image).stem}.xml")
+    _act(log, "no annotation", "image left out")
+    _act(log, "no image", "annotation left out")
+    summary = [(label, f"{count} boxes left out") for label, count in sorted(strange.items())]
+    for (label, meant), count in sorted(renamed.items()):
+        summary.append((label, f"{count} boxes read as {meant!r}"))
+    for label, action in summary:
+        finding = audit.unknown_label("all files", 0, label, labels)
+        log.append({**dataclasses.asdict(finding), "action": action})
+    for row in log:
+        row["action"] = row["action"] or "kept as it is"
+    return kept
+
+
+def _act(rows: Iterable[dict], kind: str, action: str, number: int | None = None) -> None:
+    for row in rows:
+        if row["kind"] == kind and number in (None, row["object"]):
+            row["action"] = action
+
+
+def _take_image(source: Path, target: Path, annotation: Annotation) -> None:
+    size = audit.image_size(source)
+    if size.orientation == 1:
+        link(source, target)
+        return
+    from PIL import Image, ImageOps
+
+    with Image.open(source) as image:
+        upright = (annotation.width, annotation.height) == size.upright
+        pixels = ImageOps.exif_transpose(image) if upright else image.copy()
+    pixels.info.pop("exif", None)
+    pixels.convert("RGB").save(target, quality=95, exif=b"")

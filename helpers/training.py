@@ -1,0 +1,232 @@
+"""Train a Model Garden detector: a loop that one can read whole, and stop at any time."""
+
+import csv
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from helpers import config as configs
+from helpers import detector as detectors
+from helpers.annotations import read_label_map
+from helpers.artifacts import artifact, fingerprint_of, read_manifest, write_manifest
+from helpers.errors import CourseError
+
+CHECKPOINTS = "checkpoints"
+EVENTS = "events"
+HISTORY = "history.csv"
+
+
+@artifact
+def shrink_records(records: Path, folder: Path, *, height: int, width: int) -> dict:
+    """Copy records with each image shrunk to fit height x width: decode the large ones once.
+
+    Decoding and shrinking a 1080p image takes longer than training on it. Boxes are relative
+    and stay as they are. Also copies the COCO files, whose boxes stay in original pixels.
+    """
+    import tensorflow as tf
+    from tqdm.auto import tqdm
+
+    counts = read_manifest(records)["counts"]
+    total = counts["train"]["images"] + counts["val"]["images"]
+    with tqdm(total=total, desc="shrinking", unit="image") as bar:
+        for source in sorted(records.glob("*.tfrecord")):
+            with tf.io.TFRecordWriter(str(folder / source.name)) as writer:
+                for record in tf.data.TFRecordDataset(str(source)).as_numpy_iterator():
+                    writer.write(_shrink_example(record, height, width))
+                    bar.update()
+    for source in [*records.glob("*.json"), *records.glob("*.pbtxt")]:
+        if source.name != "manifest.json":
+            shutil.copyfile(source, folder / source.name)
+    return counts
+
+
+def _shrink_example(record: bytes, height: int, width: int) -> bytes:
+    import tensorflow as tf
+
+    example = tf.train.Example.FromString(record)
+    feature = example.features.feature
+    encoded = np.frombuffer(feature["image/encoded"].bytes_list.value[0], np.uint8)
+    image = detectors.fit(cv2.imdecode(encoded, cv2.IMREAD_COLOR), height, width)
+    # Full colour resolution: a red rim two pixels wide would be gone with the usual half.
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 95]
+    quality += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    feature["image/encoded"].bytes_list.value[0] = cv2.imencode(".jpg", image, quality)[1].tobytes()
+    feature["image/format"].bytes_list.value[0] = b"jpeg"
+    feature["image/height"].int64_list.value[0] = image.shape[0]
+    feature["image/width"].int64_list.value[0] = image.shape[1]
+    return example.SerializeToString(deterministic=True)
+
+
+def train(
+    config,
+    folder: Path,
+    *,
+    label_map: Path,
+    evaluate: Callable | None = None,
+    evaluate_every: int | None = None,
+    on_report: Callable[[list[dict]], None] | None = None,
+    report_every: int = 10,
+    checkpoint_every: int = 50,
+):
+    """Train `config`, and go on from the last checkpoint when there is one.
+
+    Ctrl-C (the stop button in Jupyter) saves a checkpoint and returns what there is.
+
+    Args:
+        config: from `config.for_records`.
+        folder: gets checkpoints/, events/ (TensorBoard), history.csv, and at the end the
+            detector itself (weights.npz, config.yaml, label_map.pbtxt). A folder that was
+            trained with another config is kept beside it as <folder>.previous.
+        label_map: .pbtxt file with the class names.
+        evaluate: called with a Detector every `evaluate_every` steps and at the end; returns
+            a dict of numbers that the history keeps.
+        on_report: called with the history every `report_every` steps.
+
+    Returns:
+        (Detector, history): the history is a list of dicts with step, losses, learning rate,
+        images_per_second and seconds, and what `evaluate` returned.
+
+    Raises:
+        CourseError: the loss is no longer a number.
+    """
+    import tensorflow as tf
+    import tf_keras
+    from tqdm.auto import tqdm
+
+    folder = Path(folder)
+    _take_over(folder, config)
+    labels = {number: name for name, number in read_label_map(label_map).items()}
+    seed = config.task.train_data.seed or 0
+    tf_keras.utils.set_random_seed(seed)
+
+    task, model = detectors.build_model(config)
+    task.initialize(model)
+    optimizer = task.create_optimizer(config.trainer.optimizer_config, config.runtime)
+    metrics = task.build_metrics(training=True)
+    batches = iter(task.build_inputs(config.task.train_data))
+    batch_size = config.task.train_data.global_batch_size
+    total = config.trainer.train_steps
+
+    @tf.function
+    def train_step(batches):
+        task.train_step(next(batches), model, optimizer, metrics)
+
+    checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
+    manager = tf.train.CheckpointManager(checkpoint, str(folder / CHECKPOINTS), max_to_keep=2)
+    if manager.latest_checkpoint:
+        checkpoint.restore(manager.latest_checkpoint)
+    first = int(optimizer.iterations.numpy())
+    history = [row for row in read_history(folder) if row["step"] <= first]
+    if first:
+        print(f"{folder.name}: going on after step {first} of {total}.")
+    detector = detectors.build(model, config, labels)
+    events = tf.summary.create_file_writer(str(folder / EVENTS))
+
+    def save(step: int) -> None:
+        manager.save(step)
+        _write_history(folder, history)
+
+    began, reported, spent = time.monotonic(), first, history[-1]["seconds"] if history else 0.0
+    bar = tqdm(total=total, initial=first, desc=folder.name, unit="step", mininterval=0.5)
+    try:
+        for step in range(first + 1, total + 1):
+            train_step(batches)
+            bar.update()
+            if step % report_every == 0 or step == total:
+                now = time.monotonic()
+                row = {"step": step} | {m.name: float(m.result()) for m in metrics}
+                row["learning_rate"] = float(_rate(optimizer, step))
+                row["images_per_second"] = (step - reported) * batch_size / (now - began)
+                spent += now - began
+                row["seconds"] = round(spent, 1)
+                began, reported = now, step
+                _check_loss(row, folder)
+                for metric in metrics:
+                    metric.reset_states()
+                if evaluate and (step == total or step % (evaluate_every or total) == 0):
+                    row |= evaluate(detector)
+                    began = time.monotonic()
+                history.append(row)
+                bar.set_postfix_str(f"loss {row['total_loss']:.2f}")
+                with events.as_default():
+                    for name, value in row.items():
+                        tf.summary.scalar(name, value, step=step)
+                if on_report:
+                    on_report(history)
+            if step % checkpoint_every == 0 or step == total:
+                save(step)
+    except KeyboardInterrupt:
+        save(int(optimizer.iterations.numpy()))
+        print(f"Stopped after step {int(optimizer.iterations.numpy())}; run again to go on.")
+        return detector, history
+    finally:
+        bar.close()
+        events.close()
+    detectors.save(detector, folder)
+    weights = (folder / detectors.WEIGHTS).read_bytes()
+    inputs = {"config": fingerprint_of(config.as_dict())}
+    inputs["weights"] = hashlib.sha256(weights).hexdigest()[:16]
+    counts = {"steps": total, "images": total * batch_size}
+    write_manifest(folder, "helpers.training.train", inputs, {}, counts)
+    return detector, history
+
+
+def read_history(folder: Path) -> list[dict]:
+    """Return the rows of <folder>/history.csv (empty when there is none)."""
+    path = Path(folder) / HISTORY
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [
+        {name: (int if name == "step" else float)(value) for name, value in row.items() if value}
+        for row in rows
+    ]
+
+
+def _write_history(folder: Path, history: list[dict]) -> None:
+    names = list(dict.fromkeys(name for row in history for name in row))
+    part = folder / f".{HISTORY}"
+    with part.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(history)
+    part.replace(folder / HISTORY)
+
+
+def _take_over(folder: Path, config) -> None:
+    """Start or continue `folder`; set aside one that another config trained."""
+    path = folder / "training.yaml"
+    if path.is_file() and configs.difference(configs.load(path), config):
+        changed = [key for key, _, _ in configs.difference(configs.load(path), config)]
+        previous = folder.with_name(f"{folder.name}.previous")
+        shutil.rmtree(previous, ignore_errors=True)
+        folder.rename(previous)
+        print(
+            f"{folder.name}: was trained with another config ({', '.join(changed[:3])}); "
+            f"kept as {previous.name}, training anew."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    if not path.is_file():
+        part = folder / f".training-{os.getpid()}.yaml"
+        configs.save(config, part)
+        part.replace(path)
+
+
+def _check_loss(row: dict, folder: Path) -> None:
+    if not np.isfinite(row["total_loss"]):
+        raise CourseError(
+            f"{folder.name}: step {row['step']}: the loss is {row['total_loss']}; lower the "
+            "learning rate (a tenth), and look for bad boxes with lesson 03"
+        )
+
+
+def _rate(optimizer, step: int):
+    rate = optimizer.learning_rate
+    return rate(step) if callable(rate) else rate
