@@ -1,0 +1,179 @@
+"""Every lesson runs: through the runner, by nbval, and again with other parameters.
+
+One workspace in the smoke profile serves all. Its numbers are only sane; what the course
+learns is asserted on a cpu run.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from helpers import course
+
+ROOT = Path(__file__).parents[2]
+LESSONS = course.lessons(ROOT)
+
+
+def positive(value):
+    return value > 0
+
+
+def share(value):
+    """A number from 0 to 1, or None where there is nothing to score."""
+    return value is None or 0 <= value <= 1
+
+
+# What each lesson must have recorded, and what its value must satisfy.
+EXPECTED: dict[str, dict[str, Callable]] = {
+    "00_start_here": {},
+    "01_collect_images": {},
+    "02_extract_frames": {},
+    "03_check_annotations": {},
+    "04_write_tfrecords": {},
+    "05_edit_the_config": {},
+    "06_train_ssd": {},
+    "07_train_faster_rcnn": {},
+    "08_evaluate_and_compare": {},
+    "11_video_inference": {},
+}
+
+FOLDERS = {
+    "01": "01_images",
+    "02": "02_frames",
+    "03": "03_dataset",
+    "04": "04_records",
+    "05": "05_config",
+    "06": "06_ssd",
+    "07": "07_faster_rcnn",
+    "08": "08_evaluation",
+    "11": "11_video",
+}
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    return tmp_path_factory.mktemp("lessons") / "smoke"
+
+
+@pytest.fixture(scope="module")
+def summaries():
+    """What the runner said of each lesson so far."""
+    return {}
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_lesson_runs(name, workspace, summaries):
+    if failed := [done for done, summary in summaries.items() if "failed" in summary]:
+        pytest.skip(f"lesson {failed[0]} failed before it")
+    summary = summaries[name] = course.run(
+        ROOT, workspace=workspace, profile="smoke", only=name, seed=0
+    )
+    assert "failed" not in summary, summary["failed"]
+    entry = summary["lessons"][name]
+    values = entry["metrics"]
+    for key, predicate in EXPECTED.get(name, {}).items():
+        assert key in values, f"{name} did not record {key}; recorded: {', '.join(values)}"
+        assert predicate(values[key]), f"{name}: {key} = {values[key]!r}"
+    if folder := FOLDERS.get(name[:2]):
+        assert (workspace / folder / "manifest.json").is_file(), f"{name} left no {folder}"
+    assert (workspace / "report.html").is_file()
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_lesson_in_nbval(name, workspace, summaries):
+    """The stored notebook runs from notebooks/, and its checked cells print what is stored."""
+    if "failed" in summaries.get(name, {"failed": True}):
+        pytest.skip(f"{name} has not run through the runner")
+    environment = os.environ | {
+        "COURSE_PROFILE": "smoke",
+        "COURSE_WORKSPACE": str(workspace),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+        # Figures go into the notebook, whatever the shell prefers.
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    }
+    nbval = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "-q"]
+    plain = ["-p", "no:cacheprovider", "--color=no", f"--rootdir={ROOT}"]
+    done = subprocess.run(
+        [*nbval, *plain, str(LESSONS[name])],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
+
+
+def needs(*names):
+    missing = [name for name in names if name not in LESSONS]
+    return pytest.mark.skipif(bool(missing), reason=f"no lesson {', '.join(missing)}")
+
+
+@needs("01_collect_images", "02_extract_frames")
+def test_lesson_runs_again_with_other_parameters(workspace, summaries, tmp_path):
+    if "failed" in summaries.get("02_extract_frames", {"failed": True}):
+        pytest.skip("02_extract_frames has not run through the runner")
+    for part in ("01_images", "lessons"):
+        shutil.copytree(workspace / part, tmp_path / "again" / part)
+    frames = {}
+    for every in (10, 15):
+        summary = course.run(
+            ROOT,
+            workspace=tmp_path / "again",
+            profile="smoke",
+            only="02",
+            extra={"every": every},
+        )
+        assert "failed" not in summary, summary["failed"]
+        table = (tmp_path / "again/02_frames/frames.csv").read_text()
+        frames[every] = len(table.splitlines()) - 1
+    assert frames[10] > frames[15] > 0
+
+
+@needs("02_extract_frames")
+def test_wrong_parameter_ends_the_first_cell_in_one_line(tmp_path):
+    """As papermill gives it, without the runner's own check before it."""
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    from helpers import execution
+
+    for name, value, said in (
+        ("every", 0, "every: 0; give a whole number above 0"),
+        ("profile", "cpuu", "profile: 'cpuu'; use smoke, cpu, gpu (nearest: cpu)"),
+        ("evry", 5, "evry: unknown parameter; use "),
+    ):
+        progress = execution.Progress("02_extract_frames", 0)
+        with pytest.raises(PapermillExecutionError) as caught:
+            execution.execute(
+                LESSONS["02_extract_frames"],
+                tmp_path / "out.ipynb",
+                {"workspace": str(tmp_path / "none"), name: value},
+                ROOT,
+                progress,
+            )
+        assert progress.cell == 3, "imports, parameters, start"
+        assert caught.value.ename == "CourseError"
+        assert said in caught.value.evalue
+        assert "\n" not in caught.value.evalue
+        page = papermill.iorw.load_notebook_node(str(tmp_path / "out.ipynb"))
+        (error,) = [
+            output
+            for cell in page.cells
+            for output in cell.get("outputs", [])
+            if output.output_type == "error"
+        ]
+        assert len(error.traceback) == 1, "one line instead of a traceback"
+
+
+@needs("04_write_tfrecords")
+def test_missing_folder_is_one_line(tmp_path):
+    failed = course.run(ROOT, workspace=tmp_path / "empty", profile="smoke", only="04")["failed"]
+    assert failed["lesson"] == "04_write_tfrecords"
+    assert failed["error"].startswith("CourseError: ")
+    assert "03_dataset: missing; open lesson 03_" in failed["error"]
+    assert not (tmp_path / "empty/04_records").exists()

@@ -1,0 +1,73 @@
+"""Importing a helper is quick and leaves TensorFlow and other heavy packages alone."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODULES = sorted(path.stem for path in (ROOT / "helpers").glob("*.py") if path.stem != "__init__")
+# Those whose subject is TensorFlow itself; every other module must import without it.
+TENSORFLOW_BOUND = {"models", "training", "evaluation", "detector"}
+HEAVY = (
+    "tensorflow",
+    "tf_keras",
+    "official",
+    "matplotlib.pyplot",
+    "pandas",
+    "supervision",
+    "scipy",
+)
+SECONDS = 0.3
+
+SCRIPT = """
+import sys
+{statement}
+print(",".join(name for name in {heavy} if name in sys.modules))
+"""
+
+
+def import_cost(statement: str) -> tuple[float, str]:
+    """Processor seconds of a Python that does just this (load on the machine does not count),
+    the best of up to three, and the heavy packages that came along."""
+    best = float("inf")
+    for _ in range(3):
+        before = os.times()
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT.format(statement=statement, heavy=HEAVY)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        after = os.times()
+        spent = (after.children_user - before.children_user) + (
+            after.children_system - before.children_system
+        )
+        best = min(best, spent)
+        if best < SECONDS:
+            break
+    return best, done.stdout.strip()
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m not in TENSORFLOW_BOUND])
+def test_a_helper_imports_quickly_and_without_tensorflow(module):
+    seconds, heavy = import_cost(f"import helpers.{module}")
+    assert heavy == ""
+    assert seconds < SECONDS
+
+
+def test_the_package_itself_does_nothing():
+    seconds, heavy = import_cost("import helpers")
+    assert heavy == ""
+    assert seconds < SECONDS
+
+
+def test_the_measure_sees_a_heavy_import():
+    assert import_cost("import matplotlib.pyplot")[1] == "matplotlib.pyplot"
+
+
+def test_the_list_of_tensorflow_modules_is_current():
+    assert set(MODULES) >= TENSORFLOW_BOUND

@@ -1,0 +1,262 @@
+import os
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from helpers import annotations, artifacts, split
+from helpers.annotations import Annotation, Box
+from helpers.errors import CourseError
+
+
+def clips_of(sizes):
+    return {f"{clip}_{i}.jpg": clip for clip, n in sizes.items() for i in range(n)}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    sizes=st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 30), min_size=2),
+    ratio=st.floats(0.05, 0.95),
+    seed=st.integers(0, 1000),
+)
+def test_whole_clips_and_the_closest_share(sizes, ratio, seed):
+    clips = clips_of(sizes)
+    chosen = split.by_clip(clips, ratio, seed)
+    sides = {clip: {chosen[i] for i, c in clips.items() if c == clip} for clip in sizes}
+    assert all(len(side) == 1 for side in sides.values())
+    held = sum(value == "val" for value in chosen.values())
+    assert 0 < held < len(clips)
+    target = ratio * len(clips)
+    sums = {0}
+    for size in sizes.values():
+        sums |= {s + size for s in sums}
+    best = min(abs(s - target) for s in sums if 0 < s < len(clips))
+    assert abs(held - target) == pytest.approx(best)
+
+
+def test_the_share_is_of_boxes_when_they_are_given():
+    clips = clips_of({"a": 10, "b": 10, "empty_1": 5, "empty_2": 5})
+    boxes = {image: {"a": 4, "b": 1}.get(clip, 0) for image, clip in clips.items()}
+    chosen = split.by_clip(clips, 0.2, seed=0, boxes_per_image=boxes)
+    assert {clip for image, clip in clips.items() if chosen[image] == "val"} in (
+        {"b"},
+        {"b", "empty_1"},
+        {"b", "empty_2"},
+    )
+
+
+def test_the_seed_decides_among_equals():
+    clips = clips_of({f"c{i}": 10 for i in range(10)})
+    assert split.by_clip(clips, 0.2, 3) == split.by_clip(clips, 0.2, 3)
+    assert len({str(split.by_clip(clips, 0.2, seed)) for seed in range(8)}) > 3
+
+
+def test_many_clips_are_split_fast_and_exactly():
+    clips = clips_of({f"photo_{i}": 1 for i in range(5000)})
+    assert Counter(split.by_clip(clips, 0.2, 0).values()) == {"train": 4000, "val": 1000}
+
+
+def test_what_cannot_be_split_says_so():
+    with pytest.raises(CourseError, match="1 clip with boxes"):
+        split.by_clip(clips_of({"only": 10}), 0.2, 0)
+    with pytest.raises(CourseError, match="val_ratio: 20"):
+        split.by_clip(clips_of({"a": 1, "b": 1}), 20, 0)
+    with pytest.raises(CourseError, match="1 image"):
+        split.by_frame(["a.jpg"], 0.2, 0)
+
+
+def test_by_frame_takes_the_share_whatever_the_order():
+    images = [f"{i}.jpg" for i in range(50)]
+    chosen = split.by_frame(images, 0.2, 1)
+    assert Counter(chosen.values()) == {"train": 40, "val": 10}
+    assert chosen == split.by_frame(images[::-1], 0.2, 1)
+    assert set(split.by_frame(["a", "b"], 0.01, 0).values()) == {"train", "val"}
+
+
+def test_the_authors_split(tmp_path):
+    path = tmp_path / "author_split.csv"
+    path.write_text("image,split\na.jpg,train\nb.jpg,val\n")
+    assert split.author(path) == {"a.jpg": "train", "b.jpg": "val"}
+    path.write_text("image,split\na.jpg,test\n")
+    with pytest.raises(CourseError, match=r"line 2: split 'test'"):
+        split.author(path)
+    path.write_text("image;split\na.jpg;val\n")
+    with pytest.raises(CourseError, match="no column 'image'"):
+        split.author(path)
+    with pytest.raises(CourseError, match="no author's split"):
+        split.author(tmp_path / "none.csv")
+
+
+RADAR = Box("radar", 10, 10, 30, 60)
+
+
+@pytest.fixture
+def frames(tmp_path):
+    """Four clips of five frames of 100x80, one radar in each; clip d shows nothing."""
+    folder = tmp_path / "02_frames"
+    (folder / "images").mkdir(parents=True)
+    (folder / "annotations").mkdir()
+    rows = []
+    for clip in "abcd":
+        for i in range(5):
+            name = f"{clip}_{i:05d}.jpg"
+            Image.new("RGB", (100, 80), (40 * i, 90, 0)).save(folder / "images" / name)
+            put(folder, name, *([] if clip == "d" else [RADAR]))
+            rows.append({"image": name, "clip": clip})
+    split.write_csv(folder / "frames.csv", ("image", "clip"), rows)
+    return folder
+
+
+def put(folder, image, *boxes, size=(100, 80)):
+    """Write an annotation without the checks of `write_voc`."""
+    objects = "".join(
+        f"<object><name>{b.label}</name><bndbox><xmin>{b.xmin}</xmin><ymin>{b.ymin}</ymin>"
+        f"<xmax>{b.xmax}</xmax><ymax>{b.ymax}</ymax></bndbox></object>"
+        for b in boxes
+    )
+    (folder / "annotations" / image.replace("jpg", "xml")).write_text(
+        f"<annotation><filename>{image}</filename><size><width>{size[0]}</width>"
+        f"<height>{size[1]}</height></size>{objects}</annotation>"
+    )
+
+
+def audited(dataset):
+    rows = split.read_csv(dataset / "audit.csv", ("file", "object", "kind", "action"))
+    return {(row["file"], row["object"], row["kind"], row["action"]) for row in rows}
+
+
+def chosen(dataset):
+    return {
+        r["image"]: r["split"] for r in split.read_csv(dataset / "split.csv", ("image", "split"))
+    }
+
+
+def read(dataset, image):
+    return annotations.read_voc(dataset / "annotations" / image.replace("jpg", "xml"))
+
+
+def test_the_dataset_folder(frames, tmp_path):
+    dataset = split.write_dataset(frames, tmp_path / "03_dataset", val_ratio=0.34)
+    assert annotations.read_label_map(dataset / "label_map.pbtxt") == {"radar": 1}
+    rows = split.read_csv(dataset / "split.csv", ("image", "clip", "split"))
+    assert len(rows) == 20
+    per_clip = {row["clip"]: row["split"] for row in rows}
+    assert sum(per_clip[clip] == "val" for clip in "abc") == 1
+    assert audited(dataset) == set()
+    assert read(dataset, "a_00000.jpg").boxes == (RADAR,)
+    assert read(dataset, "d_00000.jpg").boxes == ()
+    image = "images/a_00000.jpg"
+    assert os.path.samefile(frames / image, dataset / image)
+    counts = artifacts.read_manifest(dataset)["counts"]
+    assert counts["val"]["boxes"] == {"radar": 5}
+    assert counts["train"]["boxes"] == {"radar": 10}
+
+
+def test_held_out_clips(frames, tmp_path):
+    dataset = split.write_dataset(frames, tmp_path / "d", held_out=("b", "c"))
+    assert {i[0] for i, side in chosen(dataset).items() if side == "val"} == {"b", "c"}
+    with pytest.raises(CourseError, match="no clip 'x'; there are a, b, c, d"):
+        split.write_dataset(frames, tmp_path / "e", held_out=("x",))
+    assert not (tmp_path / "e").exists()
+
+
+def test_images_outside_the_authors_split_stay_out(frames, tmp_path):
+    (frames / "author_split.csv").write_text("image,split\na_00000.jpg,train\nb_00000.jpg,val\n")
+    dataset = split.write_dataset(frames, tmp_path / "d", split="author")
+    assert chosen(dataset) == {"a_00000.jpg": "train", "b_00000.jpg": "val"}
+    assert len(list((dataset / "images").iterdir())) == 2
+    assert audited(dataset) == set()
+
+
+def test_only_the_classes_asked_for(frames, tmp_path):
+    car = Box("car", 50, 10, 90, 60)
+    put(frames, "a_00000.jpg", RADAR, car)
+    put(frames, "a_00001.jpg", car)
+    dataset = split.write_dataset(frames, tmp_path / "d", labels=["radar"], held_out=("c",))
+    assert read(dataset, "a_00000.jpg").boxes == (RADAR,)
+    assert read(dataset, "a_00001.jpg").boxes == ()
+    assert audited(dataset) == {("all files", "0", "class left out", "2 boxes left out")}
+    both = split.write_dataset(frames, tmp_path / "e", held_out=("c",))
+    assert annotations.read_label_map(both / "label_map.pbtxt") == {"car": 1, "radar": 2}
+
+
+def test_what_is_bad_is_mended_or_left_out_and_listed(frames, tmp_path):
+    put(frames, "a_00000.jpg", RADAR, Box("radar", 80, 10, 120, 60))
+    put(frames, "a_00001.jpg", Box("radar", 120, 10, 140, 60), RADAR)
+    put(frames, "a_00002.jpg", Box("radar", 40, 10, 30, 60), RADAR, RADAR)
+    put(frames, "a_00003.jpg", Box("Radar ", *RADAR.xyxy))
+    put(frames, "b_00000.jpg", RADAR, size=(200, 160))
+    (frames / "annotations/b_00001.xml").unlink()
+    (frames / "images/b_00002.jpg").write_bytes(b"no image")
+    put(frames, "gone.jpg", RADAR)
+    dataset = split.write_dataset(frames, tmp_path / "d", held_out=("c",))
+    assert read(dataset, "a_00000.jpg").boxes == (RADAR, Box("radar", 80, 10, 100, 60))
+    for number in range(1, 4):
+        assert read(dataset, f"a_0000{number}.jpg").boxes == (RADAR,)
+    assert (read(dataset, "b_00000.jpg").width, read(dataset, "b_00000.jpg").height) == (100, 80)
+    assert {"b_00001.jpg", "b_00002.jpg", "gone.jpg"}.isdisjoint(chosen(dataset))
+    assert audited(dataset) == {
+        ("a_00000.xml", "2", "outside", "clipped to the image"),
+        ("a_00001.xml", "1", "outside", "left out: wholly outside"),
+        ("a_00002.xml", "1", "inverted", "left out"),
+        ("a_00002.xml", "3", "same box twice", "left out"),
+        ("a_00003.xml", "1", "label", "read as 'radar'"),
+        ("all files", "0", "label", "1 boxes read as 'radar'"),
+        ("b_00000.xml", "0", "wrong size", "size set to 100x80, boxes as they are"),
+        ("b_00001.jpg", "0", "no annotation", "image left out"),
+        ("b_00002.jpg", "0", "unreadable image", "image left out"),
+        ("gone.xml", "0", "no image", "annotation left out"),
+    }
+
+
+@pytest.mark.parametrize("boxed_upright", [True, False])
+def test_images_that_exif_turns_are_written_as_they_were_boxed(frames, tmp_path, boxed_upright):
+    pixels = np.zeros((80, 100, 3), np.uint8)
+    pixels[:, :50] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(frames / "images/a_00000.jpg", exif=exif)
+    size = (80, 100) if boxed_upright else (100, 80)
+    put(frames, "a_00000.jpg", Box("radar", 5, 5, 60, 70), size=size)
+    dataset = split.write_dataset(frames, tmp_path / "d", held_out=("c",))
+    with Image.open(dataset / "images/a_00000.jpg") as image:
+        assert image.size == size
+        assert 0x0112 not in image.getexif()
+        # The bright left half lies on top once the image is turned to the right.
+        spot = (70, 10) if boxed_upright else (10, 70)
+        assert image.getpixel(spot)[0] > 200
+    action = "written upright, without the tag" if boxed_upright else "tag removed"
+    assert [row[3] for row in audited(dataset)] == [action]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"split": "random"}, "split: 'random'"),
+        ({"split": "frame", "held_out": ("a",)}, "held_out needs"),
+        ({"labels": ["radio"]}, "0 clip with boxes"),
+        ({"held_out": ("d",)}, "no box in val"),
+    ],
+)
+def test_wrong_parameters_leave_nothing_behind(frames, tmp_path, options, says):
+    with pytest.raises(CourseError, match=says):
+        split.write_dataset(frames, tmp_path / "d", **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["02_frames"]
+
+
+def test_a_folder_without_boxes_says_so(frames, tmp_path):
+    for image in (frames / "images").iterdir():
+        put(frames, image.name)
+    with pytest.raises(CourseError, match="no box in any annotation"):
+        split.write_dataset(frames, tmp_path / "d")
+
+
+def test_boxes_are_kept_with_their_notes(frames, tmp_path):
+    noted = Box("radar", 1, 2.25, 30, 60, difficult=True, truncated=True, occluded=True)
+    path = frames / "annotations/a_00000.xml"
+    annotations.write_voc(Annotation("a_00000.jpg", 100, 80, (noted,)), path)
+    dataset = split.write_dataset(frames, tmp_path / "d", held_out=("c",))
+    assert read(dataset, "a_00000.jpg").boxes == (noted,)
