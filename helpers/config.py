@@ -50,21 +50,31 @@ def edit(config, changes: Mapping[str, Any]):
     a value of another type than the one it replaces.
     """
     config = copy.deepcopy(config)
-    for key, value in changes.items():
-        # Looked up again for each: choosing a type brings the keys of that type.
-        known = flatten(config.as_dict())
-        _check_key(key, known)
-        old = known.get(key)
-        if _is_branch(key, known) and not isinstance(value, Mapping):
-            leaves = [name for name in known if name.startswith(f"{key}.")]
-            raise CourseError(f"config: {key} is a group; set one of its keys: {_short(leaves)}")
-        if old is not None and value is not None and not _same_type(old, value):
-            raise CourseError(
-                f"config: {key}: {value!r} is of type {type(value).__name__}; "
-                f"give {type(old).__name__}, such as {old!r}"
-            )
-        config.override(_nest(key, value), is_strict=True)
+    for key, value in flatten(changes).items():
+        _set(config, key, value)
     return config
+
+
+def _set(config, key: str, value) -> None:
+    # Looked up for each key: choosing a type brings the keys of that type.
+    known = flatten(config.as_dict())
+    _check_key(key, known)
+    old = known.get(key)
+    if _is_branch(key, known):
+        leaves = [name for name in known if name.startswith(f"{key}.")]
+        raise CourseError(f"config: {key} is a group; set one of its keys: {_short(leaves)}")
+    if old is not None and value is not None and not _same_type(old, value):
+        raise CourseError(
+            f"config: {key}: {value!r} is of type {type(value).__name__}; "
+            f"give {type(old).__name__}, such as {old!r}"
+        )
+    try:
+        config.override(_nest(key, value), is_strict=True)
+        if key.endswith(".type"):
+            config.as_dict()  # only this looks whether there is such a type
+    except (KeyError, TypeError, ValueError) as error:
+        line = " ".join(str(error).split())
+        raise CourseError(f"config: {key}: {value!r} does not fit here ({line})") from None
 
 
 def for_records(config, records: Path, *, seed: int = 0):
@@ -78,8 +88,9 @@ def for_records(config, records: Path, *, seed: int = 0):
     return edit(
         config,
         {
-            # One more than there are classes: 0 is the background.
-            "task.model.num_classes": len(read_label_map(records / "label_map.pbtxt")) + 1,
+            # One more than there are classes: 0 is the background. The highest id counts: one
+            # beyond num_classes would be trained as background, without a word.
+            "task.model.num_classes": max(read_label_map(records / "label_map.pbtxt").values()) + 1,
             "task.train_data.input_path": str(records / "train-*.tfrecord"),
             # All of a small set, so that every batch is drawn from all clips.
             "task.train_data.shuffle_buffer_size": min(10_000, counts["train"]["images"]),
@@ -113,9 +124,11 @@ def with_budget(
     cosine = "trainer.optimizer_config.learning_rate.cosine"
     warmup = "trainer.optimizer_config.warmup.linear"
     schedule = config.trainer.optimizer_config.learning_rate.cosine
-    steps = train_steps or config.trainer.train_steps
-    rate = learning_rate or schedule.initial_learning_rate
-    batch = batch_size or config.task.train_data.global_batch_size
+    steps = config.trainer.train_steps if train_steps is None else train_steps
+    rate = schedule.initial_learning_rate if learning_rate is None else learning_rate
+    batch = config.task.train_data.global_batch_size if batch_size is None else batch_size
+    if rate is None or rate <= 0:
+        raise CourseError(f"config: learning_rate: {rate}; give a rate above 0, such as 0.04")
     config = edit(
         config,
         {
@@ -135,6 +148,10 @@ def with_budget(
 def check(config) -> None:
     """Raise CourseError for settings that would fail, or spoil training, only later."""
     model, train = config.task.model, config.task.train_data
+    if len(model.input_size) != 3:
+        raise CourseError(
+            f"config: task.model.input_size: {list(model.input_size)}; give [height, width, 3]"
+        )
     height, width, _ = model.input_size
     stride = 2**model.max_level
     if height % stride or width % stride:
@@ -149,7 +166,13 @@ def check(config) -> None:
             "since class 0 is the background"
         )
     if train.global_batch_size < 1:
-        raise CourseError("config: task.train_data.global_batch_size: must be 1 or more")
+        raise CourseError(
+            f"config: task.train_data.global_batch_size: {train.global_batch_size}; give 1 or more"
+        )
+    if config.trainer.train_steps < 1:
+        raise CourseError(
+            f"config: trainer.train_steps: {config.trainer.train_steps}; give 1 or more"
+        )
     decay = config.trainer.optimizer_config.learning_rate.cosine
     if decay is not None and decay.decay_steps and decay.decay_steps > config.trainer.train_steps:
         raise CourseError(
@@ -204,20 +227,22 @@ def load(path: Path):
         tree = yaml.safe_load(Path(path).read_text())
     except FileNotFoundError:
         raise CourseError(f"{path}: missing; run lesson 05, which writes it") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         line = " ".join(str(error).split())
         raise CourseError(f"{path}: not YAML: {line}; correct that line") from None
-    if not isinstance(tree, dict) or "task" not in tree:
-        raise CourseError(f"{path}: has no 'task'; save a config with lesson 05")
-    two_stages = "roi_generator" in tree["task"].get("model", {})
+    model = tree
+    for name in ("task", "model"):
+        model = model.get(name) if isinstance(model, dict) else None
+    if not isinstance(model, dict):
+        raise CourseError(f"{path}: has no 'task' with a 'model'; save a config with lesson 05")
+    two_stages = "roi_generator" in model
     config = _experiment("fasterrcnn_resnetfpn_coco" if two_stages else "retinanet_resnetfpn_coco")
     leaves = flatten(tree)
     # Types first: they decide which other keys exist.
     for key in sorted(leaves, key=lambda name: not name.endswith(".type")):
         try:
-            _check_key(key, flatten(config.as_dict()))
-            config.override(_nest(key, leaves[key]), is_strict=True)
-        except (CourseError, KeyError, TypeError, ValueError) as error:
+            _set(config, key, leaves[key])
+        except CourseError as error:
             raise CourseError(f"{path}: {error}") from None
     return config
 

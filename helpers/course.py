@@ -325,6 +325,7 @@ def _summary(folder: Path, names: list[str], parameters: dict, failed: dict | No
                 "status": state["status"],
                 "seconds": state["seconds"],
                 "finished": state["finished"],
+                "profile": state["parameters"].get("profile", parameters["profile"]),
                 "metrics": _json(folder / "lessons" / f"{name}.json").get("values", {}),
             }
     found = {"python": platform.python_version()}

@@ -4,9 +4,11 @@ Training, evaluation and video all prepare images with `fit`, so that what is me
 what runs.
 """
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -223,20 +225,23 @@ def _weights(model) -> dict:
 def _load_weights(model, path: Path) -> None:
     try:
         stored = np.load(path)
+        names = sorted(stored.files)
+        arrays = [stored[name] for name in names]
     except FileNotFoundError:
         raise CourseError(f"{path}: missing; train first (lesson 06 or 07)") from None
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, AttributeError, BadZipFile, zlib.error) as error:
         raise CourseError(f"{path}: unreadable ({error}); train again") from None
     weights = list(_weights(model).values())
-    if len(stored.files) != len(weights):
+    if len(arrays) != len(weights):
         raise CourseError(
-            f"{path}: has {len(stored.files)} weights, the config's model {len(weights)}; "
+            f"{path}: has {len(arrays)} weights, the config's model {len(weights)}; "
             "the two files do not belong together"
         )
-    for name, weight in zip(sorted(stored.files), weights, strict=True):
-        if stored[name].shape != tuple(weight.shape):
+    for name, array, weight in zip(names, arrays, weights, strict=True):
+        if array.shape != tuple(weight.shape):
             raise CourseError(
-                f"{path}: {name}: shape {stored[name].shape}, the config's model has "
+                f"{path}: {name}: shape {array.shape}, the config's model has "
                 f"{tuple(weight.shape)}; the two files do not belong together"
             )
-        weight.assign(stored[name].astype(np.float32))
+    for array, weight in zip(arrays, weights, strict=True):
+        weight.assign(array.astype(np.float32))

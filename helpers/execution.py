@@ -5,6 +5,7 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -104,7 +105,9 @@ def _register_engine() -> None:
             )
             progress.client = client
             try:
-                client.execute(env=environment(root), cwd=str(root))
+                # What a lesson says on stderr comes by the sockets; this is the kernel's own.
+                silent = subprocess.DEVNULL
+                client.execute(env=environment(root), cwd=str(root), stderr=silent)
             except KeyboardInterrupt:
                 with _undisturbed():
                     loop = ensure_event_loop()

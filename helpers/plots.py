@@ -13,6 +13,7 @@ import numpy as np
 
 TRUTH, PREDICTION, THIRD, FOURTH = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 GREY = "#999999"
+LIGHT = {TRUTH: "#7CC4F0"}  # the same hue, for text on a dark rim
 SERIES = (TRUTH, PREDICTION, THIRD, FOURTH)
 
 
@@ -45,7 +46,9 @@ def images(
     # One picture alone is not blown up to the whole width.
     total = 11 if columns > 1 else 8
     gap = 0.3 if titles else 0.06
-    figure, axes = _figure(rows, columns, (total, rows * (total / columns * height / width + gap)))
+    lines = any(map(len, truth or ())), any(map(len, detections or ()))
+    tall = rows * (total / columns * height / width + gap) + (0.3 if any(lines) else 0)
+    figure, axes = _figure(rows, columns, (total, tall))
     for i, ax in enumerate(axes):
         ax.axis("off")
         if i >= len(pictures):
@@ -64,25 +67,25 @@ def images(
             _zoom(ax, drawn, pictures[i].shape)
         if titles:
             ax.set_title(titles[i], fontsize=9)
-    _legend(figure, any(truth or ()), any(map(len, detections or ())))
+    _legend(figure, *lines)
     _show(figure, caption, photo=True)
 
 
 def live_history(metric: str = "AP50") -> Callable[[list[dict]], None]:
     """Return a function for `training.train(on_report=…)` that redraws loss and AP in place."""
-    import matplotlib.pyplot as plt
     from IPython.display import display
 
+    caption = f"Left: the loss over the steps. Right: {metric} on held-out clips."
     handle = None
 
     def draw(rows: list[dict]) -> None:
         nonlocal handle
-        figure = _history_figure({"": rows}, metric)
+        picture = _picture(_history_figure({"": rows}, metric), caption)
         if handle is None:
-            handle = display(figure, display_id=True)
+            print(caption)
+            handle = display(picture, display_id=True)
         else:
-            handle.update(figure)
-        plt.close(figure)
+            handle.update(picture)
 
     return draw
 
@@ -173,6 +176,7 @@ def histogram(
     for (name, value), colour in lines:
         ax.axvline(value, color=colour, lw=2, ls="--", label=name)
     ax.set(xlabel=label, ylabel="how many")
+    ax.yaxis.get_major_locator().set_params(integer=True)
     _tidy(ax)
     if marks or "" not in series:
         ax.legend(frameon=False, fontsize=8)
@@ -271,7 +275,7 @@ def split_strip(clips: Mapping[str, Mapping[str, int]], *, caption: str):
             ax.barh(y, counts.get(name, 0), left=left, color=colour, height=0.75)
             left += counts.get(name, 0)
     ax.set_yticks(range(len(clips)), list(clips), fontsize=7)
-    ax.invert_yaxis()
+    ax.set_ylim(len(clips) - 0.4, -0.6)
     ax.set_xlabel("images")
     _tidy(ax)
     handles = [
@@ -320,21 +324,29 @@ def _figure(rows: int, columns: int, size: tuple[float, float]):
 
 
 def _show(figure, caption: str, *, photo: bool = False) -> None:
-    """Display the figure with its caption as alt text, and print the caption.
-
-    Photographs go into the notebook as JPEG: as PNG a page of them would take megabytes.
-    """
-    import matplotlib.pyplot as plt
-    from IPython.display import Image, display
+    """Print the caption and display the figure, with the caption as alt text."""
+    from IPython.display import display
 
     print(caption)
+    display(_picture(figure, caption, photo=photo))
+
+
+def _picture(figure, caption: str, *, photo: bool = False):
+    """Draw a figure once, and close it.
+
+    Photographs become JPEG: as PNG a page of them would take megabytes. Drawn here, and not by
+    Jupyter's matplotlib backend, because Model Garden switches that off when it is imported.
+    """
+    import matplotlib.pyplot as plt
+    from IPython.display import Image
+
+    file = io.BytesIO()
     if photo:
-        file = io.BytesIO()
         figure.savefig(file, format="jpeg", dpi=100, pil_kwargs={"quality": 80})
-        display(Image(file.getvalue(), format="jpeg", alt=caption))
     else:
-        display(figure, metadata={"image/png": {"alt": caption}})
+        figure.savefig(file, format="png")
     plt.close(figure)
+    return Image(file.getvalue(), format="jpeg" if photo else "png", alt=caption)
 
 
 def _nothing(caption: str) -> None:
@@ -346,22 +358,27 @@ def _box(ax, xyxy, colour: str, style: str, text: str | None) -> None:
     from matplotlib.patches import Rectangle
 
     x1, y1, x2, y2 = (float(v) for v in xyxy)
-    # A dark rim keeps the line visible on a bright sky.
-    rim = [patheffects.withStroke(linewidth=3.4, foreground="#111")]
+    # The rim keeps the line visible on any ground: blue on a dark road, orange on a bright sky.
+    rim = [patheffects.withStroke(linewidth=3.2, foreground="w" if colour == TRUTH else "#111")]
     patch = Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=colour, lw=1.8, ls=style)
     patch.set_path_effects(rim)
     ax.add_patch(patch)
     if text:
-        ax.annotate(
+        # Towards the middle, so that the picture's border does not cut the text.
+        right = (x1 + x2) / 2 > sum(ax.get_xlim()) / 2
+        written = ax.annotate(
             text,
-            (x1, y1),
+            (x2 if right else x1, y1),
             xytext=(0, 2),
             textcoords="offset points",
+            ha="right" if right else "left",
             fontsize=8,
-            color=colour,
+            color=LIGHT.get(colour, colour),
             path_effects=[patheffects.withStroke(linewidth=2, foreground="#111")],
             annotation_clip=True,
+            clip_on=True,
         )
+        written.set_in_layout(False)
 
 
 def _zoom(ax, boxes, shape) -> None:

@@ -320,7 +320,9 @@ to 0.95, AP50 at an overlap of 0.5; 1 is perfect. A range is a 95 % interval.</p
     {% else %}{{ name }}{% endif %}</span>
   <span class="bar{{ " bad" if entry.status == "failed" }}"
     style="width:{{ (entry.seconds / longest * 100)|round(1) }}%"></span>
-  <span>{{ "%.1f"|format(entry.seconds / 60) }}{{ ", failed" if entry.status == "failed" }}</span>
+  <span>{{ "%.1f"|format(entry.seconds / 60) }}{{ ", failed" if entry.status == "failed" }}
+  {{- ", " ~ entry.profile if entry.profile is defined and entry.profile != summary.profile }}
+  </span>
   {% endfor %}
 </div>
 {% endif %}

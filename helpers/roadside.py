@@ -8,15 +8,14 @@ Everything that is random comes from the clip's seed, so the same seed gives the
 """
 
 import csv
-import multiprocessing
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from helpers import roadside_backdrop as backdrop
 from helpers import roadside_sprites as sprites
 from helpers.artifacts import artifact
 from helpers.errors import CourseError
@@ -37,8 +36,17 @@ from helpers.roadside_view import (
 LABELS = ("speed_camera", "traffic_sign", "car")
 LIGHTS = tuple(sprites.LIGHTS)
 COLUMNS = (
-    "frame", "track", "label", "xmin", "ymin", "xmax", "ymax", "distance_m", "visibility", "difficult",
-)  # fmt: skip
+    "frame",
+    "track",
+    "label",
+    "xmin",
+    "ymin",
+    "xmax",
+    "ymax",
+    "distance_m",
+    "visibility",
+    "difficult",
+)
 LICENCE = "CC0-1.0, rendered by this course"
 
 
@@ -117,6 +125,9 @@ def render(folder: Path, *, clips: int = 10, seconds: float = 4.0, seed: int = 1
 
     Uses a process per core, four at most. Raises CourseError for impossible numbers.
     """
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+
     from tqdm.auto import tqdm
 
     specs = clip_specs(clips, seed, seconds=seconds)
@@ -145,7 +156,9 @@ def render(folder: Path, *, clips: int = 10, seconds: float = 4.0, seed: int = 1
         writer = csv.writer(rows, lineterminator="\n")
         writer.writerow(("file", "licence", "origin"))
         for spec in specs:
-            writer.writerow((f"clips/{spec.name}.mp4", LICENCE, f"helpers.roadside seed {spec.seed}"))
+            writer.writerow(
+                (f"clips/{spec.name}.mp4", LICENCE, f"helpers.roadside seed {spec.seed}")
+            )
     return {"clips": clips, "frames": total}
 
 
@@ -171,6 +184,7 @@ def build_scene(spec: ClipSpec) -> Scene:
     sky = sprites.Sky(light, sprites.unit((np.sin(azimuth), height, np.cos(azimuth))))
     motorway = bool(layout.random() < 0.65)
     lanes = _lanes(layout, motorway)
+    detail = min(1.0, max(0.25, spec.width / 1280))
     wide, high = round(spec.width * 0.8) * 2, round(spec.height * (HORIZON + 0.10) / 2) * 2
     scene = Scene(
         spec,
@@ -180,11 +194,11 @@ def build_scene(spec: ClipSpec) -> Scene:
         bends=_waves(road, ((620, 1000), (900, 1500)), 2600 if motorway else 1300),
         hills=_waves(road, ((420, 700), (800, 1300)), 9000),
         sway=_sway(road, spec),
-        ground=sprites.ground_texture(art, sky, lanes),
-        panorama=sprites.sky_panorama(
+        ground=backdrop.ground_texture(art, sky, lanes, detail),
+        panorama=backdrop.sky_panorama(
             art, sky, wide, high, round(spec.height * HORIZON), FOCAL * spec.width
         ),
-        cabin=sprites.cabin(glass, spec.width, spec.height, light),
+        cabin=backdrop.cabin(glass, spec.width, spec.height, light),
         grain=_grain(glass, spec, light),
     )
     _place_strips(scene, layout, art, sky, lanes)
@@ -263,7 +277,7 @@ def _place_strips(scene, rng, art, sky, lanes):
     def add(kind, x, s0=-20.0, s1=end):
         key = (kind, x > 0)
         if key not in made:
-            made[key] = sprites.strip_texture(art, sky, kind, 1 if x > 0 else -1)
+            made[key] = backdrop.strip_texture(art, sky, kind, 1 if x > 0 else -1)
         scene.strips.append(Strip(float(x), s0, s1, *made[key]))
 
     def stretches(kind, x, share):
@@ -272,7 +286,10 @@ def _place_strips(scene, rng, art, sky, lanes):
         while s < end:
             piece = rng.uniform(60, 220)
             if rng.random() < share:
-                add(kind, x, s, min(end, s + piece))
+                if scene.strips and scene.strips[-1].x == x and scene.strips[-1].s1 == s:
+                    scene.strips[-1].s1 = s + piece  # one long ribbon is cheaper than two
+                else:
+                    add(kind, x, s, s + piece)
             s += piece
 
     woods = "woods_bare" if rng.random() < 0.5 else "woods"
@@ -357,8 +374,14 @@ def _place_furniture(scene, rng, art, sky, lanes):
     trees = [_tree(art, sky) for _ in range(3)]
     for _ in range(int(rng.integers(8, 22))):
         side = rng.choice([-1, 1])
-        x = side * rng.uniform(11.5, 30) if lanes["kind"] == "country" or side > 0 else -rng.uniform(22, 40)
-        scene.things.append(Thing(list(trees[rng.integers(3)]), float(x), float(rng.uniform(-5, end + 60))))
+        x = (
+            side * rng.uniform(11.5, 30)
+            if lanes["kind"] == "country" or side > 0
+            else -rng.uniform(22, 40)
+        )
+        scene.things.append(
+            Thing(list(trees[rng.integers(3)]), float(x), float(rng.uniform(-5, end + 60)))
+        )
     if rng.random() < 0.5:
         _place_pylons(scene, rng, art, sky, end)
     if lanes["kind"] == "motorway" and rng.random() < 0.25:
@@ -384,7 +407,7 @@ def _sign(rng, sky):
 
 
 def _tree(rng, sky):
-    image, alpha = sprites.tree_image(rng, rng.random() < 0.45, rng.random() < 0.3)
+    image, alpha = backdrop.tree_image(rng, rng.random() < 0.45, rng.random() < 0.3)
     h = rng.uniform(6, 11)
     w = h * image.shape[1] / image.shape[0]
     light = sky.on(sprites.unit((0, 0.7, -0.7)))
@@ -412,7 +435,9 @@ def _place_pylons(scene, rng, art, sky, end):
         cv2.line(mask, (152, int(arm * h)), (80, int(arm * h) - 12), 255, 3, cv2.LINE_AA)
     image = sprites.plain(h, w, (92, 94, 96)) * sky.on((0, 0.2, -0.9))
     width = height * w / h
-    corners = np.float32([(-width / 2, height, 0), (width / 2, height, 0), (width / 2, 0, 0), (-width / 2, 0, 0)])
+    corners = np.float32(
+        [(-width / 2, height, 0), (width / 2, height, 0), (width / 2, 0, 0), (-width / 2, 0, 0)]
+    )
     mast = sprites.Quad(corners, sprites.texture(image, mask.astype(np.float32) / 255), True)
     start = rng.uniform(-step, 0)
     for s in np.arange(start, end + 150, step):
@@ -430,16 +455,30 @@ def _bridge(rng, sky):
     soffit = sprites.weathered(rng, 64, 256, (66, 64, 62), 0.1, 0.0) * 0.4
     x0, x1 = -46.0, 40.0
     quads = [
-        sprites.quad(sky, [(x0, y, depth), (x1, y, depth), (x1, y, 0), (x0, y, 0)], soffit, two_sided=True),
+        sprites.quad(
+            sky, [(x0, y, depth), (x1, y, depth), (x1, y, 0), (x0, y, 0)], soffit, two_sided=True
+        ),
         sprites.quad(sky, [(x0, y + 1.5, 0), (x1, y + 1.5, 0), (x1, y, 0), (x0, y, 0)], deck),
-    ]  # fmt: skip
+    ]
     bars = np.zeros((48, 2048), np.float32)
     bars[:5], bars[22:25], bars[:, ::24], bars[:, 1::24] = 1, 1, 1, 1
     rail = sprites.plain(48, 2048, (130, 134, 138))
-    quads.append(sprites.quad(sky, [(x0, y + 2.6, 0), (x1, y + 2.6, 0), (x1, y + 1.5, 0), (x0, y + 1.5, 0)], rail, bars))
+    quads.append(
+        sprites.quad(
+            sky,
+            [(x0, y + 2.6, 0), (x1, y + 2.6, 0), (x1, y + 1.5, 0), (x0, y + 1.5, 0)],
+            rail,
+            bars,
+        )
+    )
     for x in (-21.5, 9.4):
-        pier = {n: sprites.weathered(rng, 96, 48, (150, 144, 132), 0.3) for n in ("left", "right", "front")}
-        quads += sprites.hexahedron(sky, (x - 0.5, x + 0.5, 1, depth - 1, 0), (x - 0.5, x + 0.5, 1, depth - 1, y), pier)
+        pier = {
+            n: sprites.weathered(rng, 96, 48, (150, 144, 132), 0.3)
+            for n in ("left", "right", "front")
+        }
+        quads += sprites.hexahedron(
+            sky, (x - 0.5, x + 0.5, 1, depth - 1, 0), (x - 0.5, x + 0.5, 1, depth - 1, y), pier
+        )
     return quads
 
 
@@ -480,7 +519,10 @@ def _cast_shadow(thing: Thing, sky) -> None:
     across = np.float32((ds, -dx)) / reach * half
     if across[0] < 0:
         across = -across
-    alpha = max((q.texture.levels[min(2, len(q.texture.levels) - 1)][..., 3] for q in thing.quads), key=np.size)
+    alpha = max(
+        (q.texture.levels[min(2, len(q.texture.levels) - 1)][..., 3] for q in thing.quads),
+        key=np.size,
+    )
     soft = cv2.GaussianBlur(np.pad(alpha, 4).astype(np.float32) / 255, (0, 0), 1.5) * 0.6
     at = [
         (dx - across[0], 0.012, ds - across[1]), (dx + across[0], 0.012, ds + across[1]),
@@ -504,7 +546,7 @@ def _drops(rng, spec):
         d = np.hypot(u, v * rng.uniform(0.7, 1.0))
         d *= 1 + 0.16 * np.sin(np.arctan2(v, u) * 2 + rng.uniform(0, 6))
         inside = np.clip((1 - d) * 2.5, 0, 1)
-        bend = -(r * 9.0) * inside  # a drop shows the scene upside down
+        bend = -(r * 5.0) * inside  # a drop shows the scene upside down
         rim = np.clip(d - 0.45, 0, 1) * inside
         shade = np.clip(255 * (1 - 0.7 * rim * np.clip(0.6 - v, 0.1, 1)), 0, 255).astype(np.uint8)
         x, y = int(rng.uniform(0, spec.width)), int(rng.uniform(0, spec.height * 0.86))
@@ -520,7 +562,9 @@ def _streaks(rng, spec):
         x, y, n = rng.uniform(0, w), rng.uniform(0, h), rng.uniform(10, 46) * spec.height / 720
         lean = (x - w / 2) / w * 0.7
         end = (round((x + lean * n) * 8), round((y + n) * 8))
-        cv2.line(layer, (round(x * 8), round(y * 8)), end, int(rng.integers(5, 17)), 1, cv2.LINE_AA, 3)
+        cv2.line(
+            layer, (round(x * 8), round(y * 8)), end, int(rng.integers(5, 17)), 1, cv2.LINE_AA, 3
+        )
     return cv2.cvtColor(cv2.GaussianBlur(layer, (3, 5), 0), cv2.COLOR_GRAY2RGBA)
 
 

@@ -1,4 +1,4 @@
-"""Textures and low-poly models for `helpers.roadside`: all drawn from noise, nothing loaded.
+"""Light, textures and models for `helpers.roadside`: all drawn from noise, nothing loaded.
 
 A model is a list of textured quads in road coordinates (metres): x to the right, y up from the
 road, s forwards along the road. Textures are 8 bit RGBA with premultiplied alpha, lit once for
@@ -41,7 +41,7 @@ LIGHTS = {
         ),
         Light(
             "dusk", (36, 48, 86), (224, 150, 104), (132, 112, 116), 700.0,
-            (0.24, 0.25, 0.33), (0.26, 0.17, 0.10), 0.020, 3.2, 0.45, True,
+            (0.29, 0.29, 0.36), (0.30, 0.20, 0.12), 0.018, 2.8, 0.45, True,
         ),
         Light(
             "rain", (112, 117, 126), (150, 154, 162), (146, 150, 158), 190.0,
@@ -146,14 +146,27 @@ def _wrap_lerp(grid, at):
     return np.ascontiguousarray(grid[low % n] * (1 - part) + grid[(low + 1) % n] * part)
 
 
-def texture(rgb, alpha=None, levels: int = 7, pad: bool = True) -> Texture:
+def spread(values) -> np.ndarray:
+    """(H, W) -> (H, W, 3) float32: numpy is slow at broadcasting along so short an axis."""
+    values = np.ascontiguousarray(values, np.float32)
+    return cv2.merge((values, values, values))
+
+
+def dye(shade, colour) -> np.ndarray:
+    """(H, W) times an RGB colour -> (H, W, 3) float32."""
+    shade = np.ascontiguousarray(shade, np.float32)
+    return cv2.merge([shade * np.float32(part) for part in colour])
+
+
+def texture(rgb, alpha=None, levels: int = 7) -> Texture:
     """Pyramid of `rgb` (H, W, 3) 0..255 with `alpha` (H, W) 0..1, or opaque."""
-    h, w = rgb.shape[:2]
-    out = np.empty((h, w, 4), np.float32)
-    alpha = np.ones((h, w), np.float32) if alpha is None else np.clip(alpha, 0, 1)
-    out[..., :3] = np.clip(rgb, 0, 255) * alpha[..., None]
-    out[..., 3] = alpha * 255
-    image = np.clip(out + 0.5, 0, 255).astype(np.uint8)
+    rgb = np.clip(rgb, 0, 255).astype(np.float32)
+    if alpha is None:
+        planes = [*cv2.split(rgb), np.full(rgb.shape[:2], 255, np.float32)]
+    else:
+        alpha = np.clip(alpha, 0, 1).astype(np.float32)
+        planes = [plane * alpha for plane in cv2.split(rgb)] + [alpha * 255]
+    image = (cv2.merge(planes) + 0.5).astype(np.uint8)
     pyramid = [image]
     while len(pyramid) < levels and min(image.shape[:2]) >= 4:
         size = (image.shape[1] // 2, image.shape[0] // 2)
@@ -163,23 +176,23 @@ def texture(rgb, alpha=None, levels: int = 7, pad: bool = True) -> Texture:
 
 
 def plain(height: int, width: int, colour) -> np.ndarray:
-    return np.zeros((height, width, 3), np.float32) + np.float32(colour)
+    """(height, width, 3) float32 of one colour."""
+    return dye(np.ones((height, width), np.float32), colour)
 
 
 def weathered(rng, height, width, colour, grime: float = 0.12, edge: float = 0.12):
     """A painted face: slow tint, fine grain, streaks that run down, dirt below, worn edges."""
-    image = plain(height, width, colour)
     shade = 1 + 0.05 * noise(rng, height, width, max(height, width) / 3, 3)
     shade += 0.025 * noise(rng, height, width, 2, 1)
     streaks = noise(rng, height, width, (height, max(2, width / 14)), 3)
-    shade -= grime * np.clip(streaks, 0, 1) * np.linspace(0.2, 1, height)[:, None]
-    shade -= grime * 0.9 * np.linspace(0, 1, height)[:, None] ** 6
-    y, x = np.ogrid[:height, :width]
-    border = np.minimum(np.minimum(x, width - 1 - x), np.minimum(y, height - 1 - y))
-    rim = np.clip(1 - border / max(2.0, 0.03 * max(height, width)), 0, 1)
-    shade += edge * rim * np.where(y < height / 2, 0.9, -0.9)
-    image *= np.clip(shade, 0.2, 1.6)[..., None]
-    return image.astype(np.float32)
+    down = np.linspace(0, 1, height, dtype=np.float32)[:, None]
+    shade -= grime * np.clip(streaks, 0, 1) * (0.2 + 0.8 * down) + grime * 0.9 * down**6
+    if edge:
+        y, x = np.ogrid[:height, :width]
+        border = np.minimum(np.minimum(x, width - 1 - x), np.minimum(y, height - 1 - y))
+        rim = np.clip(1 - border / max(2.0, 0.03 * max(height, width)), 0, 1)
+        shade += edge * rim * np.where(y < height / 2, 0.9, -0.9)
+    return dye(np.clip(shade, 0.2, 1.6), colour)
 
 
 def box_mask(height, width, x0, y0, x1, y1, radius: float = 0.0):
@@ -227,10 +240,12 @@ def poly_mask(height, width, points):
 def paint(image, mask, colour) -> None:
     """Mix `colour` (RGB or an image) into `image` where `mask`, in place."""
     x, y, w, h = cv2.boundingRect((mask > 0.002).view(np.uint8))
+    if w == 0:
+        return
     roi = (slice(y, y + h), slice(x, x + w))
     colour = np.float32(colour)
     part = image[roi]
-    part += ((colour if colour.ndim == 1 else colour[roi]) - part) * mask[roi][..., None]
+    part += ((colour if colour.ndim == 1 else colour[roi]) - part) * spread(mask[roi])
 
 
 def window(image, rng, x0, y0, x1, y1, deep=(18, 20, 24), frame: float = 0.02):
@@ -363,25 +378,31 @@ def camera_swiss(rng, sky) -> list[Quad]:
         {n: weathered(rng, 128, 64, grey, 0.3) for n in ("left", "right", "front")},
     )  # fmt: skip
     quads += hexahedron(
-        sky, (-column / 2, column / 2, -column / 2, column / 2, foot), (-w / 2, w / 2, -d / 2, d / 2, foot + neck),
+        sky,
+        (-column / 2, column / 2, -column / 2, column / 2, foot),
+        (-w / 2, w / 2, -d / 2, d / 2, foot + neck),
         {n: weathered(rng, 64, 96, np.float32(grey) * 0.9) for n in ("left", "right", "front")},
-    )  # fmt: skip
+    )
     quads += hexahedron(
         sky, (-w / 2, w / 2, -d / 2, d / 2, foot + neck), (-w / 2, w / 2, -d / 2, d / 2, top), faces
     )
     lid = weathered(rng, 24, 128, np.float32(grey) * 0.85)
     e = 0.05
     quads += hexahedron(
-        sky, (-w / 2 - e, w / 2 + e, -d / 2 - e, d / 2 + e, top - 0.02), (-w / 2, w / 2, -d / 2, d / 2, top + 0.08),
+        sky,
+        (-w / 2 - e, w / 2 + e, -d / 2 - e, d / 2 + e, top - 0.02),
+        (-w / 2, w / 2, -d / 2, d / 2, top + 0.08),
         {n: lid for n in ("left", "right", "front")},
-    )  # fmt: skip
+    )
     x = w * 0.08
     hood = weathered(rng, 48, 96, np.float32(grey) * 0.8)
     dark = plain(48, 96, (26, 27, 30))
     quads += hexahedron(
-        sky, (x - 0.18, x + 0.24, -d / 2 - 0.22, -d / 2, top - 0.52), (x - 0.18, x + 0.24, -d / 2 - 0.16, -d / 2, top - 0.40),
+        sky,
+        (x - 0.18, x + 0.24, -d / 2 - 0.22, -d / 2, top - 0.52),
+        (x - 0.18, x + 0.24, -d / 2 - 0.16, -d / 2, top - 0.40),
         {"left": hood, "right": hood, "top": hood, "front": dark},
-    )  # fmt: skip
+    )
     return turned(quads, rng.choice([-1, 1]) * rng.uniform(8, 28))
 
 
@@ -453,9 +474,14 @@ def camera_cabinet(rng, sky) -> list[Quad]:
     foot = rng.uniform(1.2, 1.7)
     r = rng.uniform(0.11, 0.16)
     quads = hexahedron(
-        sky, (-r, r, -r, r, 0), (-r, r, -r, r, foot),
-        {n: weathered(rng, 160, 32, np.float32(colour) * 0.9, 0.25) for n in ("left", "right", "front")},
-    )  # fmt: skip
+        sky,
+        (-r, r, -r, r, 0),
+        (-r, r, -r, r, foot),
+        {
+            n: weathered(rng, 160, 32, np.float32(colour) * 0.9, 0.25)
+            for n in ("left", "right", "front")
+        },
+    )
     y = foot
     for k in range(2):
         height = (0.62, 0.5)[k]
@@ -547,9 +573,14 @@ def lookalike(rng, sky, kind: str) -> list[Quad]:
         side = weathered(rng, 224, 96, colour)
         r = 0.17
         return turned(
-            hexahedron(sky, (-r, r, -r, r, 0), (-r, r, -r, r, 1.6), {"left": side, "right": side, "front": front, "top": side}),
+            hexahedron(
+                sky,
+                (-r, r, -r, r, 0),
+                (-r, r, -r, r, 1.6),
+                {"left": side, "right": side, "front": front, "top": side},
+            ),
             rng.uniform(-20, 20),
-        )  # fmt: skip
+        )
     if kind == "cabinet":
         colour = ((126, 132, 122), (160, 162, 158), (74, 96, 78))[rng.integers(3)]
         w, h, d = rng.uniform(0.6, 1.3), rng.uniform(0.9, 1.35), 0.4
@@ -578,8 +609,18 @@ def lookalike(rng, sky, kind: str) -> list[Quad]:
         reach = -rng.choice([-1, 1]) * 1.6
         lo, hi = sorted((0.0, reach))
         quads.append(
-            quad(sky, [(lo, height + 0.08, 0), (hi, height + 0.08, 0), (hi, height - 0.1, 0), (lo, height - 0.1, 0)], arm, two_sided=True)
-        )  # fmt: skip
+            quad(
+                sky,
+                [
+                    (lo, height + 0.08, 0),
+                    (hi, height + 0.08, 0),
+                    (hi, height - 0.1, 0),
+                    (lo, height - 0.1, 0),
+                ],
+                arm,
+                two_sided=True,
+            )
+        )
         return quads
     if kind == "delineator":
         image = weathered(rng, 160, 24, (224, 224, 220), 0.25)
@@ -666,14 +707,46 @@ def car(rng, sky, oncoming: bool = False, style: str | None = None) -> list[Quad
     )
     quads = [
         quad(sky, [(-w, belt, 0.06), (w, belt, 0.06), (w, 0, 0), (-w, 0, 0)], back, back_alpha),
-        quad(sky, [(-w, belt, length), (-w, belt, 0), (-w, 0, 0), (-w, 0, length)], side, side_alpha),
-        quad(sky, [(w, belt, 0), (w, belt, length), (w, 0, length), (w, 0, 0)], side[:, ::-1], side_alpha[:, ::-1]),
-        quad(sky, [(-w + e / 2, belt, s0), (w - e / 2, belt, s0), (w, belt, 0.06), (-w, belt, 0.06)], panel),
-        quad(sky, [(-w + e, roof, t0), (w - e, roof, t0), (w - 0.02, belt, s0), (-w + 0.02, belt, s0)], rear_glass),
-        quad(sky, [(-w + e, roof, t1), (-w + e, roof, t0), (-w + 0.02, belt, s0), (-w + 0.02, belt, s1)], pillars),
-        quad(sky, [(w - e, roof, t0), (w - e, roof, t1), (w - 0.02, belt, s1), (w - 0.02, belt, s0)], pillars[:, ::-1]),
-        quad(sky, [(-w + e, roof + 0.02, t1), (w - e, roof + 0.02, t1), (w - e, roof, t0), (-w + e, roof, t0)], panel),
-    ]  # fmt: skip
+        quad(
+            sky, [(-w, belt, length), (-w, belt, 0), (-w, 0, 0), (-w, 0, length)], side, side_alpha
+        ),
+        quad(
+            sky,
+            [(w, belt, 0), (w, belt, length), (w, 0, length), (w, 0, 0)],
+            side[:, ::-1],
+            side_alpha[:, ::-1],
+        ),
+        quad(
+            sky,
+            [(-w + e / 2, belt, s0), (w - e / 2, belt, s0), (w, belt, 0.06), (-w, belt, 0.06)],
+            panel,
+        ),
+        quad(
+            sky,
+            [(-w + e, roof, t0), (w - e, roof, t0), (w - 0.02, belt, s0), (-w + 0.02, belt, s0)],
+            rear_glass,
+        ),
+        quad(
+            sky,
+            [(-w + e, roof, t1), (-w + e, roof, t0), (-w + 0.02, belt, s0), (-w + 0.02, belt, s1)],
+            pillars,
+        ),
+        quad(
+            sky,
+            [(w - e, roof, t0), (w - e, roof, t1), (w - 0.02, belt, s1), (w - 0.02, belt, s0)],
+            pillars[:, ::-1],
+        ),
+        quad(
+            sky,
+            [
+                (-w + e, roof + 0.02, t1),
+                (w - e, roof + 0.02, t1),
+                (w - e, roof, t0),
+                (-w + e, roof, t0),
+            ],
+            panel,
+        ),
+    ]
     return quads
 
 
@@ -771,390 +844,3 @@ def glow_quad(x, y, radius, colour, s=-0.05) -> Quad:
     r = radius
     at = [(x - r, y + r, s), (x + r, y + r, s), (x + r, y - r, s), (x - r, y - r, s)]
     return Quad(np.float32(at), Texture(levels), True, "glow")
-
-
-# --------------------------------------------------------------------------- vegetation, strips
-
-
-def tree_image(rng, bare: bool, conifer: bool, size: int = 320):
-    """(RGB, alpha) of one tree, unlit, trunk at the bottom middle."""
-    h, w = size, int(size * (0.45 if conifer else 0.85))
-    mask = np.zeros((h, w), np.uint8)
-    trunk = h * (0.9 if conifer else 0.27)
-    _branch(rng, mask, w / 2, h - 1, -np.pi / 2, trunk, max(2.0, h / 42), 0, bare)
-    branches = mask.astype(np.float32) / 255
-    image = plain(h, w, (70, 63, 57))
-    y, x = np.mgrid[0 : 1 : h * 1j, -1 : 1 : w * 1j]
-    if bare:
-        # Twigs too fine to draw: a veil that follows the branches, with a fibrous grain.
-        veil = cv2.blur(cv2.blur(branches, (h // 14 | 1,) * 2), (h // 22 | 1,) * 2) * 3.2
-        fibre = np.clip(0.55 + 0.5 * noise(rng, h, w, (5, 3), 2), 0, 1)
-        image *= (1 + 0.2 * noise(rng, h, w, 30, 3))[..., None]
-        twigs = np.clip(veil, 0, 0.85) * fibre * (y < 0.8)
-        return image, np.maximum(branches, twigs)
-    ragged = noise(rng, h, w, size / 6, 5, 0.7)
-    if conifer:
-        reach = np.clip(y * 1.05 - 0.02, 0, 1) * (0.85 + 0.15 * np.abs(np.sin(y * 26))) - np.abs(x)
-        crown = np.clip((reach + 0.16 * ragged) * 9, 0, 1) * (y < 0.95)
-        leaf = np.float32((38, 54, 40))
-    else:
-        r = np.hypot(x * 1.12, (y - 0.44) * 2.3)
-        crown = np.clip((0.80 - r + 0.26 * ragged) * 7, 0, 1)
-        leaf = np.float32(((70, 80, 46), (86, 82, 50), (60, 72, 44))[rng.integers(3)])
-    clump = noise(rng, h, w, size / 9, 4, 0.7)
-    shade = 0.95 + 0.55 * clump - 0.45 * (y - 0.4) + 0.22 * noise(rng, h, w, 3, 1)
-    crown = crown * np.clip(4 - 4 * noise(rng, h, w, 10, 2), 0, 1)
-    image += (leaf * np.clip(shade, 0.15, 1.8)[..., None] - image) * crown[..., None]
-    return image.astype(np.float32), np.maximum(crown, branches * (y > 0.5))
-
-
-def _branch(rng, mask, x, y, angle, length, width, depth, bare):
-    x1, y1 = x + np.cos(angle) * length, y + np.sin(angle) * length
-    a, b = (round(x * 8), round(y * 8)), (round(x1 * 8), round(y1 * 8))
-    cv2.line(mask, a, b, 255 if width > 1.2 else 190, max(1, round(width)), cv2.LINE_AA, 3)
-    if depth >= (6 if bare else 3) or length < 4:
-        return
-    for _ in range(3 if depth < 3 else 2):
-        turn = rng.normal(0, 0.5)
-        _branch(
-            rng,
-            mask,
-            x1,
-            y1,
-            angle + turn,
-            length * rng.uniform(0.6, 0.85),
-            width * 0.66,
-            depth + 1,
-            bare,
-        )
-
-
-def strip_texture(rng, sky: Sky, kind: str, side: int) -> tuple[Texture, float, float, float]:
-    """(texture, height m, texture length m, px per metre) of a ribbon along the road.
-
-    `side`: -1 left, 1 right; sets which way the surface faces.
-    """
-    light = sky.on(unit((-side, 0.35, -0.35)))
-    if kind == "rail":
-        height, length, ppm = 0.80, 8.0, 64.0
-        h, w = round(height * ppm), round(length * ppm)
-        y = np.linspace(height, 0, h)[:, None] + np.zeros((1, w))
-        x = np.linspace(0, length, w)[None]
-        wave = np.interp(
-            y[:, :1],
-            [0.42, 0.47, 0.53, 0.585, 0.64, 0.70, 0.75],
-            [0.5, 1.25, 0.8, 0.42, 1.2, 1.0, 0.6],
-        )
-        image = weathered(rng, h, w, (146, 149, 152), 0.10, 0.0) * wave[..., None]
-        image *= (1 + 0.10 * noise(rng, h, w, (h, 120), 3))[..., None]
-        seam = np.abs((x % 4.0) - 2.0) < 0.02
-        image *= np.where(seam, 0.55, 1.0)[..., None]
-        alpha = ((y > 0.42) & (y < 0.75)).astype(np.float32)
-        posts = (np.abs((x % 2.0) - 1.0) < 0.055) & (y < 0.44)
-        image[posts] = np.float32((88, 90, 92))
-        alpha = cv2.blur(np.maximum(alpha, posts.astype(np.float32)), (3, 3))
-        light = sky.on(unit((-side, 0.5, -0.4)))
-    elif kind == "wall":
-        height, length, ppm = rng.uniform(2.6, 4.2), 16.0, 40.0
-        h, w = round(height * ppm), round(length * ppm)
-        colour = ((120, 100, 78), (140, 140, 134), (104, 112, 98))[rng.integers(3)]
-        image = weathered(rng, h, w, colour, 0.2, 0.0)
-        x = np.arange(w) / ppm
-        boards = 1 + 0.12 * np.sign(np.sin(x * np.pi / 0.16)) * (
-            np.abs(np.sin(x * np.pi / 0.16)) > 0.2
-        )
-        image *= boards[None, :, None]
-        image *= (1 + 0.06 * np.sign(noise(rng, 1, w, 120, 1)) + 0.1 * noise(rng, h, w, 200, 4))[
-            ..., None
-        ]
-        posts = np.abs((x % 4.0) - 2.0) < 0.09
-        image[:, posts] = image[:, posts] * 0.4 + np.float32((60, 60, 60))
-        image[:3] *= 0.6
-        alpha = np.ones((h, w), np.float32)
-    elif kind == "hedge":
-        height, length, ppm = rng.uniform(1.1, 1.9), 16.0, 56.0
-        h, w = round(height * ppm * 1.12), round(length * ppm)
-        height *= 1.12
-        colour = np.float32(((70, 66, 46), (52, 66, 38), (84, 66, 52))[rng.integers(3)])
-        clump, leaf = noise(rng, h, w, 34, 4, 0.75), noise(rng, h, w, 3, 2)
-        y = np.linspace(1, 0, h)[:, None]
-        shade = np.clip(0.75 + 0.4 * clump + 0.35 * leaf + 0.5 * (y - 0.55), 0.1, 2.0)
-        image = colour * shade[..., None]
-        top = 0.90 + 0.05 * noise(rng, 1, w, 60, 4) + 0.05 * noise(rng, h, w, 4, 2)
-        alpha = np.clip((top - y) * 20 + 0.5, 0, 1)
-    elif kind == "fence":
-        height, length, ppm = 1.6, 8.0, 56.0
-        h, w = round(height * ppm), round(length * ppm)
-        image = plain(h, w, (96, 100, 96))
-        x, y = np.arange(w)[None], np.arange(h)[:, None]
-        wire = ((x % 6 < 1) | (y % 8 < 1)).astype(np.float32) * 0.55
-        alpha = np.maximum(wire, (np.abs(x / ppm % 2.0 - 1.0) < 0.04) + 0.0 * y)
-    else:  # a line of trees
-        height, length, ppm = rng.uniform(8, 13), 48.0, 20.0
-        h, w = round(height * ppm), round(length * ppm)
-        image, alpha = _woods(rng, h, w, bare=kind == "woods_bare")
-        light = sky.on(unit((-side, 0.6, -0.3)))
-    return texture(image * light, alpha, 1), height, length, ppm
-
-
-def _woods(rng, h, w, bare):
-    """(RGB, alpha) of the edge of a wood: undergrowth, then trees, the nearer ones lighter."""
-    image = plain(h, w, (56, 53, 46))
-    image *= (0.75 + 0.3 * noise(rng, h, w, 20, 3))[..., None]
-    y = np.linspace(1, 0, h)[:, None]
-    edge = 0.34 + 0.1 * noise(rng, 1, w, 60, 3) + 0.08 * noise(rng, h, w, 8, 2)
-    alpha = np.clip((edge - y) * 12, 0, 1)
-    trees = [
-        tree_image(rng, bare, not bare and rng.random() < 0.3, int(h * rng.uniform(0.7, 1.0)))
-        for _ in range(7)
-    ]
-    count = int(w / h * (11 if bare else 6))
-    for i in range(count):
-        tree, mask = trees[rng.integers(len(trees))]
-        if rng.random() < 0.5:
-            tree, mask = tree[:, ::-1], mask[:, ::-1]
-        th, tw = mask.shape
-        columns = (int(rng.integers(0, w)) + np.arange(tw)) % w
-        part = image[h - th :, columns]
-        tree = tree * (0.65 + 0.45 * i / count)
-        image[h - th :, columns] = part + (tree - part) * mask[..., None]
-        below = alpha[h - th :, columns]
-        alpha[h - th :, columns] = mask + below * (1 - mask)
-    return image, alpha
-
-
-# --------------------------------------------------------------------------- ground, sky, cabin
-
-GROUND_HALF = 24.0  # metres to each side that the ground texture covers
-GROUND_LENGTH = 48.0  # metres until it repeats; a multiple of every dash period
-GROUND_PPM = (40.0, 20.0)  # px per metre across and along
-
-
-def ground_texture(rng, sky: Sky, lanes: dict) -> Texture:
-    """The road and its verges from above. Rows run forwards, columns left to right."""
-    across, along = GROUND_PPM
-    h, w = round(GROUND_LENGTH * along), round(2 * GROUND_HALF * across)
-    x = (np.arange(w) + 0.5) / across - GROUND_HALF
-    fine = noise(rng, h, w, 2, 1)
-    broad = noise(rng, h, w, (160, 160), 3)
-    image = np.empty((h, w, 3), np.float32)
-    grass = np.float32(((88, 86, 60), (100, 93, 68), (72, 80, 54))[rng.integers(3)])
-    image[:] = grass
-    image *= (1 + 0.16 * broad + 0.28 * noise(rng, h, w, 10, 3, 0.8))[..., None]
-    soil = np.clip(noise(rng, h, w, (90, 50), 3) * 1.2 - 0.2, 0, 1)
-    image += (np.float32((104, 88, 68)) - image) * (0.6 * soil)[..., None]
-    edge = 0.12 * noise(rng, h, 1, 40, 3)
-    for x0, x1, tone in lanes["asphalt"]:
-        a, b = (
-            max(0, round((x0 - 1 + GROUND_HALF) * across)),
-            min(w, round((x1 + 1 + GROUND_HALF) * across)),
-        )
-        part = (slice(None), slice(a, b))
-        mask = np.clip((x[a:b] - x0 + edge) * 8, 0, 1) * np.clip((x1 + edge - x[a:b]) * 8, 0, 1)
-        tone = tone * (0.74 if sky.light.name == "rain" else 1.0)
-        tar = (
-            plain(h, b - a, (tone, tone, tone * 1.03))
-            * (1 + 0.05 * broad[part] + 0.09 * fine[part])[..., None]
-        )
-        image[part] += (tar - image[part]) * mask[..., None]
-        dust = np.exp(-(((x[a:b] - x0) / 0.4) ** 2)) + np.exp(-(((x[a:b] - x1) / 0.4) ** 2))
-        image[part] += (np.float32((112, 104, 88)) - image[part]) * (
-            0.45 * np.clip(dust, 0, 1) * mask
-        )[..., None]
-    for centre in lanes["centres"]:
-        for wheel in (-0.75, 0.75):
-            track = np.exp(-(((x - centre - wheel) / 0.28) ** 2))
-            image *= (1 - 0.10 * track * (1 + 0.4 * broad))[..., None]
-        oil = np.exp(-(((x - centre) / 0.22) ** 2))
-        image *= (1 - 0.07 * oil)[None, :, None]
-    _repairs(rng, image, lanes, across, along)
-    wear = np.clip(0.92 + 0.35 * noise(rng, h, w, 6, 2) + 0.25 * broad, 0.25, 1)
-    s = (np.arange(h) + 0.5) / along
-    for at, width, dash, gap in lanes["lines"]:
-        a, b = (
-            round((at - width + GROUND_HALF) * across),
-            round((at + width + GROUND_HALF) * across),
-        )
-        mask = np.clip((width / 2 - np.abs(x[a:b] - at)) * across + 0.5, 0, 1)[None]
-        if gap:
-            phase = s % (dash + gap)
-            mask = mask * np.clip(np.minimum(phase, dash - phase) * along + 0.5, 0, 1)[:, None]
-        paint(image[:, a:b], mask * wear[:, a:b], (216, 216, 212))
-    return texture(image * sky.on((0, 1, 0)), None, 1)
-
-
-def _repairs(rng, image, lanes, across, along):
-    h, w = image.shape[:2]
-    layer = np.zeros((h, w), np.uint8)
-    x0, x1, _ = lanes["asphalt"][0]
-    for _ in range(7):  # tar seams, dark and glossy
-        x, y = rng.uniform(x0, x1), rng.uniform(0, GROUND_LENGTH)
-        points = [(x, y)]
-        for _ in range(int(rng.integers(4, 12))):
-            x, y = x + rng.normal(0, 0.25), y + rng.uniform(0.2, 1.5)
-            points.append((x, y))
-        at = np.int32([((px + GROUND_HALF) * across, py * along) for px, py in points])
-        cv2.polylines(layer, [at], False, 255, 2, cv2.LINE_AA)
-    image *= 1 - 0.35 * (layer.astype(np.float32) / 255)[..., None]
-    for _ in range(int(rng.integers(1, 4))):  # patches
-        a = round((rng.uniform(x0, x1 - 2) + GROUND_HALF) * across)
-        b = round(rng.uniform(0, GROUND_LENGTH - 8) * along)
-        pw, ph = round(rng.uniform(0.8, 2.0) * across), round(rng.uniform(2, 8) * along)
-        image[b : b + ph, a : a + pw] *= rng.uniform(0.80, 1.12)
-
-
-def sky_panorama(rng, sky: Sky, width: int, height: int, horizon: int, focal: float) -> np.ndarray:
-    """(height, width, 4) uint8: sky, distant hills and woods; row `horizon` is the eye level."""
-    light = sky.light
-    small = 2  # drawn at half size: clouds are soft anyway
-    h, w, hz = height // small, width // small, horizon / small
-    elevation = np.clip((hz - np.arange(h)) / hz, 0, 1)[:, None]
-    top, low = np.float32(light.sky_top), np.float32(light.sky_low)
-    image = low + (top - low) * (elevation ** (0.55 if light.name != "dusk" else 0.36))[..., None] * np.ones((1, w, 1), np.float32)
-    # Clouds: noise on a plane overhead, so that they crowd towards the horizon.
-    n = 1024
-    field = noise(rng, n, n, 256, 6, 0.6)
-    v = np.maximum(elevation, 0.02)
-    depth = (0.16 / (v + 0.05)).astype(np.float32)
-    u = (np.linspace(-1.4, 1.4, w)[None] * depth * 900 + 512).astype(np.float32)
-    t = (depth * 900 + np.zeros((1, w))).astype(np.float32)
-    clouds = cv2.remap(field, u % (n - 1), t % (n - 1), cv2.INTER_LINEAR)
-    if light.cloud < 0.5:
-        clouds = np.clip((clouds - 0.9 + 1.6 * light.cloud) * 1.1, 0, 1) * np.clip(v * 6, 0.2, 1)
-        if light.name == "sun":
-            tint = np.float32((236, 236, 238))
-        else:  # lit from below near the horizon, grey above
-            tint = np.float32((104, 84, 98)) + np.float32((110, 46, 4)) * np.exp(-v * 6)[..., None]
-        image += (tint - image) * (0.75 * clouds)[..., None]
-    else:
-        image *= (1 + (0.085 if light.name != "fog" else 0.015) * clouds * np.clip(v * 4, 0, 1))[
-            ..., None
-        ]
-    if light.name == "sun":
-        for _ in range(int(rng.integers(2, 6))):  # contrails that have spread
-            trail = np.zeros((h, w), np.uint8)
-            a, b = rng.integers(0, w, 2), rng.integers(0, int(hz * 0.8), 2)
-            cv2.line(
-                trail,
-                (int(a[0]), int(b[0])),
-                (int(a[1]), int(b[1])),
-                255,
-                int(rng.integers(1, 4)),
-                cv2.LINE_AA,
-            )
-            soft = cv2.GaussianBlur(trail.astype(np.float32) / 255, (0, 0), rng.uniform(1.5, 4))
-            soft *= np.clip(0.5 + 0.6 * noise(rng, h, w, 60, 3), 0, 1)
-            image += (np.float32((240, 240, 242)) - image) * (0.55 * soft)[..., None]
-        glow_x = w / 2 + sky.sun[0] * w * 0.6
-        y, x = np.ogrid[:h, :w]
-        d = np.hypot(x - glow_x, y - hz * 0.35) / w
-        if sky.sun[2] > 0:
-            image += (np.float32((255, 248, 226)) - image) * (0.75 * np.exp(-d * 7))[..., None]
-    if light.name == "dusk":
-        glow = np.exp(-(((np.arange(w) / w - 0.5 - sky.sun[0] * 0.3) / 0.3) ** 2))[None] * np.exp(
-            -elevation * 5
-        )
-        image += (np.float32((255, 176, 96)) - image) * (0.6 * glow)[..., None]
-    haze = np.float32(light.haze)
-    image += (
-        (haze - image) * np.exp(-elevation * (9 if light.visibility > 400 else 4))[..., None] * 0.65
-    )
-    rows = np.arange(h)[:, None]
-    for distance, lift in ((9000, 0.080), (2600, 0.045), (900, 0.026)):
-        ridge = noise(
-            rng, 1, w, w / 3, 5 if distance > 5000 else 7, 0.5 if distance > 5000 else 0.62
-        )[0]
-        crest = hz - focal / small * lift * np.clip(0.55 + 0.5 * ridge, 0.05, 1.5)
-        mask = np.clip(rows - crest[None] + 0.5, 0, 1)
-        colour = (
-            np.float32((70, 78, 58))
-            * (1 + 0.2 * noise(rng, h, w, 5, 2))[..., None]
-            * sky.on((0, 0.7, -0.7))
-        )
-        fade = 1 - np.exp(-distance / (light.visibility * 2.6))
-        image += (colour + (haze - colour) * fade - image) * mask[..., None]
-        if distance < 3000:
-            _skyline(rng, image, crest, hz, haze, fade, sky)
-    image[rows[:, 0] > hz + 2] = image[min(h - 1, int(hz) + 1)]
-    out = cv2.resize(np.clip(image, 0, 255), (width, height), interpolation=cv2.INTER_CUBIC)
-    out += rng.normal(0, 0.7, (height, width, 1)).astype(np.float32)  # keeps gradients from banding
-    return cv2.cvtColor(np.clip(out + 0.5, 0, 255).astype(np.uint8), cv2.COLOR_RGB2RGBA)
-
-
-def _skyline(rng, image, crest, horizon, haze, fade, sky):
-    """A few roofs and halls before the hills."""
-    h, w = image.shape[:2]
-    for _ in range(int(rng.integers(3, 10))):
-        x, bw, bh = int(rng.integers(0, w - 30)), int(rng.integers(5, 34)), int(rng.integers(2, 6))
-        y = int(horizon) - bh
-        colour = np.float32(((176, 170, 160), (120, 84, 70), (204, 204, 204))[rng.integers(3)])
-        colour = colour * sky.on((0, 0.3, -0.9))
-        image[y : int(horizon), x : x + bw] = colour + (haze - colour) * fade
-        image[y : y + 1, x : x + bw] *= 0.8
-
-
-def cabin(rng, width: int, height: int, light: Light) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the windscreen does to the view: (gain, add, hidden).
-
-    gain (H, W, 4) uint8 multiplies (255 = clear), add (H, W, 4) uint8 is added, hidden (H, W)
-    bool is where the car's inside covers the road. Drawn at half size: all of it is so near
-    that the lens has it out of focus.
-    """
-    gain, inside, cover = _cabin(rng, width // 2, height // 2, light)
-    size = (width, height)
-    gain = cv2.resize(gain, size, interpolation=cv2.INTER_LINEAR)
-    hidden = cv2.resize(cover, size, interpolation=cv2.INTER_LINEAR) > 0.5
-    gain4 = np.repeat((gain * 255 + 0.5).astype(np.uint8)[..., None], 4, 2)
-    add = np.zeros((height, width, 4), np.uint8)
-    inside = np.clip(cv2.resize(inside, size, interpolation=cv2.INTER_LINEAR) + 0.5, 0, 255)
-    add[..., :3] = inside
-    return gain4, add, hidden
-
-
-def _cabin(rng, width, height, light):
-    """(gain, inside RGB, cover), all float32."""
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    u, v = (x / width - 0.5) * 2, y / height
-    sky = np.float32(light.sky_low)
-    level = float(sky.mean()) / 190
-    tint = (0.5 + 0.5 * sky / sky.mean()) * level  # daylight inside is paler than the sky
-    brow = rng.uniform(0.845, 0.89)
-    side = rng.choice([-1.0, 1.0])
-    line = brow - 0.030 * (1 - u**2) + 0.012 * side * u + 0.004 * noise(rng, 1, width, width / 6, 2)
-    soft = 0.004
-    cover = np.clip((v - line) / soft + 0.5, 0, 1)
-    if rng.random() < 0.75:  # the windscreen's lower corners and the pillars
-        for sign, reach in ((-1, rng.uniform(0.10, 0.3)), (1, rng.uniform(0.0, 0.2))):
-            edge = (1 - sign * u) / 2 / max(reach, 1e-3)
-            curve = line - 0.22 * np.clip(1 - edge, 0, 1) ** 2 * (reach > 0.04)
-            cover = np.maximum(cover, np.clip((v - curve) / soft / 1.5 + 0.5, 0, 1))
-    bonnet_top = line - rng.uniform(0.012, 0.035) * np.clip(1 - (u * 1.1) ** 2, 0, 1) ** 0.5
-    bonnet = np.clip((v - bonnet_top) / 0.003 + 0.5, 0, 1) * (1 - cover)
-    radius = np.hypot(u, (v - 0.5) * 2 * height / width)
-    gain = np.clip(1.0 - 0.20 * radius**2.2, 0, 1) * (1 - cover) * (1 - 0.93 * bonnet)
-    gain *= 1 - 0.03 * np.clip(noise(rng, height, width, 100, 4), 0, 1)  # smears on the glass
-    grain = noise(rng, height, width, 3, 2)
-    tone = 12 + 11 * np.clip((v - line) / 0.12, 0, 1) * (0.6 + 0.4 * u * side)
-    inside = (cover * tone * (1 + 0.10 * grain))[..., None] * tint
-    seam = np.exp(-(((v - line - 0.055 - 0.01 * u**2) / 0.0025) ** 2)) * (np.abs(u + 0.1 * side) < 0.55)
-    inside *= (1 - 0.8 * seam * (np.abs(u + 0.1 * side) > 0.02))[..., None]
-    inside += (np.exp(-(((v - line - 0.006) / 0.004) ** 2)) * cover * 9)[..., None] * tint
-    shine = 0.30 + 0.35 * np.clip((line - v) / 0.03, 0, 1) + 0.08 * noise(rng, height, width, (12, 130), 3)
-    inside += (bonnet * np.clip(shine, 0, 1) * 105)[..., None] * tint
-    # The dashboard mirrored in the glass: a pale veil with the vents in it.
-    vent = sum(np.exp(-(((u - c) / 0.16) ** 4)) for c in (-0.45, 0.5))
-    bars = 0.5 + 0.5 * np.sin((v - 0.03 * u**2) * 110)
-    veil = np.clip((v - 0.42) / 0.45, 0, 1) ** 1.5 * (1 - cover) * rng.uniform(4, 11)
-    veil = veil * (1 + 0.3 * vent * bars * np.exp(-(((v - 0.74) / 0.06) ** 2)))
-    inside += veil[..., None] * tint * (1 - 0.5 * bonnet[..., None])
-    if rng.random() < 0.45:  # a toll sticker at the top
-        cx, half = rng.uniform(-0.25, 0.35), rng.uniform(0.10, 0.2)
-        edge = 0.075 - 0.03 * ((u - cx) / half) ** 4 - 0.03 * (u - cx)
-        tab = np.clip((edge - v) / 0.004 + 0.5, 0, 1) * np.clip((half - np.abs(u - cx)) / 0.006 + 0.5, 0, 1)
-        gain *= 1 - tab
-        paper = tab * (np.abs(u - cx) < half * 0.6) * (v < 0.045)
-        ink = paper * np.clip(noise(rng, height, width, (20, 5), 2) * 3, 0, 1) * (v > 0.012) * (v < 0.034)
-        inside = inside * (1 - tab[..., None]) + tab[..., None] * np.float32((20, 10, 11)) * level
-        inside += (paper * 150)[..., None] * tint * (1 - 0.8 * ink[..., None])
-        cover = np.maximum(cover, tab)
-    return np.clip(gain, 0, 1), inside.astype(np.float32), np.maximum(cover, bonnet).astype(np.float32)

@@ -6,10 +6,12 @@ into the canvas; the lens, the windscreen and the sensor make the frame of it.
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import cv2
 import numpy as np
 
+from helpers import roadside_backdrop as backdrop
 from helpers import roadside_sprites as sprites
 
 FPS = 30
@@ -22,6 +24,7 @@ FILL = 0.985  # share of the canvas that the lens uses, which leaves room for ro
 CLEAR = 6.0  # haze starts here, m
 LISTED_HEIGHT, DIFFICULT_HEIGHT = 8.0, 24.0  # px at 720 lines
 LISTED_VISIBILITY, DIFFICULT_VISIBILITY = 0.1, 0.4
+MARGIN = 0.35  # of the image size: how far outside the image an object is counted
 HIDDEN_END = 2.0  # px; a box side moves to what is seen when more than this is hidden
 
 # Ribbons are drawn in pieces between these depths; slabs of an octave set the drawing order.
@@ -127,7 +130,10 @@ def prepare(scene: Scene) -> Scene:
     corners = np.stack([quad.corners for quad in quads]).astype(np.float64)
     corners[..., 0] += np.array([t.x for t in scene.things])[owner][:, None]
     corners[..., 2] += np.array([t.s for t in scene.things])[owner][:, None]
-    lanes = {side: sorted({abs(t.x) for t in scene.strips if (t.x > 0) == side}) for side in (True, False)}
+    lanes = {
+        side: sorted({abs(t.x) for t in scene.strips if (t.x > 0) == side})
+        for side in (True, False)
+    }
     bands = [
         999 if np.ptp(thing.quads[0].corners[:, 0]) > 40
         else 2 * int(np.searchsorted(lanes[thing.x > 0], abs(thing.x)))
@@ -140,16 +146,21 @@ def prepare(scene: Scene) -> Scene:
     open_rows = np.flatnonzero(~scene.cabin[2].all(1))
     rows = int(open_rows[-1]) + 1 if len(open_rows) else spec.height
     scene.tables = {
-        "quads": quads, "owner": owner, "ident": np.array(ident), "corners": corners,
+        "quads": quads,
+        "owner": owner,
+        "ident": np.array(ident),
+        "corners": corners,
         "speed": np.array([t.speed for t in scene.things])[owner],
         "two_sided": np.array([quad.two_sided for quad in quads]),
         "layer": np.array([("shadow", "solid", "glow").index(quad.kind) for quad in quads]),
         "texels": np.array([quad.texture.size[0] * quad.texture.size[1] for quad in quads], float),
-        "bands": bands, "strip_bands": [2 * lanes[t.x > 0].index(abs(t.x)) + 1 for t in scene.strips],
-        "lens": lens, "rows": rows,
+        "bands": bands,
+        "strip_bands": [2 * lanes[t.x > 0].index(abs(t.x)) + 1 for t in scene.strips],
+        "lens": lens,
+        "rows": rows,
         "canvas_rows": min(spec.height, int(lens[1][rows - 1].max() + spec.height / 2) + 12),
         "fog": np.full((spec.height, spec.width, 4), (*np.uint8(scene.light.haze), 255), np.uint8),
-    }  # fmt: skip
+    }
     return scene
 
 
@@ -196,7 +207,9 @@ class View:
         return self._wave(self.scene.hills, z)
 
     def heading(self) -> float:
-        return sum(a * 2 * np.pi / n * np.cos(self.s * 2 * np.pi / n + p) for a, n, p in self.scene.bends)
+        return sum(
+            a * 2 * np.pi / n * np.cos(self.s * 2 * np.pi / n + p) for a, n, p in self.scene.bends
+        )
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """(..., 3) road coordinates with s relative to the camera -> (..., 2) canvas pixels."""
@@ -212,7 +225,9 @@ class View:
         """First row at which nearer ground hides what stands at depth z (behind a crest)."""
         at = np.clip(np.searchsorted(self.z, z), 0, len(self.z) - 1)
         open_ground = self.crest[at] >= self.row[at] - 0.5
-        return np.where(open_ground, self.height, np.clip(self.crest[at], 0, self.height)).astype(int)
+        return np.where(open_ground, self.height, np.clip(self.crest[at], 0, self.height)).astype(
+            int
+        )
 
 
 def render_frame(scene: Scene, index: int) -> tuple[np.ndarray, list[BoxRow]]:
@@ -241,7 +256,9 @@ def _draw_sky(view):
 
 def _draw_ground(view):
     """Inverse perspective, row by row: each row of the road lies at one depth."""
-    ground, (ppm_x, ppm_y) = view.scene.ground, sprites.GROUND_PPM
+    ground = view.scene.ground
+    ppm_x = ground.size[0] / (2 * backdrop.GROUND_HALF)
+    ppm_y = ground.size[1] / backdrop.GROUND_LENGTH
     rows = np.arange(max(0, int(np.ceil(view.crest.min()))), view.height)
     fresh = np.r_[True, np.diff(view.crest) < 0]
     z = 1 / np.interp(-(rows + 0.5), -view.crest[fresh], 1 / view.z[fresh])
@@ -249,9 +266,9 @@ def _draw_ground(view):
     across = z / view.focal
     i = np.clip(np.round(np.log2(across * ppm_x)), 0, 6).astype(int)
     j = np.clip(np.round(np.log2(step * ppm_y)), 0, 7).astype(int)
-    x0 = view.scene.x - view.bend(z) + sprites.GROUND_HALF
+    x0 = view.scene.x - view.bend(z) + backdrop.GROUND_HALF
     u = (np.arange(view.width) + 0.5 - view.cx).astype(np.float32)
-    along = (view.s + z) % sprites.GROUND_LENGTH
+    along = (view.s + z) % backdrop.GROUND_LENGTH
     haze = view.haze(z)
     if view.scene.drops:  # a wet road mirrors the sky at a grazing look
         haze = 1 - (1 - haze) * (1 - 0.34 * np.clip(z / 45, 0, 1))
@@ -286,11 +303,11 @@ def _draw_objects(view) -> dict:
     outlines = _queue_things(view, order)
     order.sort(key=lambda entry: entry[:4])
     wired = not view.scene.wires
-    for slab, *_, call in order:
+    for slab, *_, draw, what in order:
         if not wired and slab > -WIRES_FROM_SLAB:
             _draw_wires(view)
             wired = True
-        call()
+        draw(view, *what)
     if not wired:
         _draw_wires(view)
     return outlines
@@ -302,6 +319,8 @@ def _queue_things(view, order) -> dict:
     corners[..., 2] += (tables["speed"] * view.time - view.s)[:, None]
     nearest, farthest = corners[..., 2].min(1), corners[..., 2].max(1)
     index = np.flatnonzero((farthest > NEAR) & (nearest < FAR))
+    if not len(index):
+        return {}
     corners, nearest = corners[index], nearest[index]
     spans = np.tile([0.0, 1.0], (len(index), 1))
     usable = np.ones(len(index), bool)
@@ -318,11 +337,13 @@ def _queue_things(view, order) -> dict:
     depth = corners[..., 2].mean(1)
     ident = tables["ident"][index]
     limit = view.hidden_below(np.maximum(depth, NEAR))
-    shown = usable & (np.abs(area) > 0.15) & ((area > 0) | tables["two_sided"][index])
+    shown = usable & (np.abs(area) > 0.4) & ((area > 0) | tables["two_sided"][index])
     shown &= (high[:, 0] > 0) & (high[:, 1] > 0) & (low[:, 0] < view.width)
     shown &= low[:, 1] < np.minimum(view.height, limit)
-    shown &= (ident > 0) | (high[:, 1] - low[:, 1] > 0.8) & (depth < FAR)
-    shrink = np.sqrt(tables["texels"][index] * (spans[:, 1] - spans[:, 0]) / np.maximum(np.abs(area), 0.1))
+    shown &= (ident > 0) | (high[:, 1] - low[:, 1] > 1.2) & (depth < FAR)
+    shrink = np.sqrt(
+        tables["texels"][index] * (spans[:, 1] - spans[:, 0]) / np.maximum(np.abs(area), 0.1)
+    )
     level = np.floor(np.log2(np.maximum(shrink, 1e-3)) + 0.35).astype(int)
     haze = view.haze(np.maximum(depth, NEAR))
     pace = view.travel * (1 - tables["speed"][index] / scene.speed) / np.maximum(nearest, 1.5)
@@ -336,7 +357,7 @@ def _queue_things(view, order) -> dict:
     ident, layer, shown, owner = ident.tolist(), layer.tolist(), shown.tolist(), owner.tolist()
     sequence = sequence.tolist()
     outlines = {}
-    for a, b in zip(starts[:-1], starts[1:], strict=True):
+    for a, b in pairwise(starts):
         group = sequence[a:b]
         thing = scene.things[owner[group[0]]]
         z = thing.s + thing.speed * view.time - view.s
@@ -353,15 +374,18 @@ def _queue_things(view, order) -> dict:
             mine = [k for k in group if ident[k] and usable[k]]
             points = _edge_points(pixels[mine]) if mine else None
 
-        def draw(calls=calls, thing=thing, points=points, z=z):
-            for call in calls:
-                _draw_quad(view, *call)
-            if points is not None:
-                outlines[thing.track] = (thing, points, _count(view, thing.track, points), z)
-
         slab = max(0, int(np.floor(np.log2(max(z, NEAR)))))
-        order.append((-slab, -tables["bands"][owner[group[0]]], -z, len(order), draw))
+        band = tables["bands"][owner[group[0]]]
+        what = (calls, thing, points, z, outlines)
+        order.append((-slab, -band, -z, len(order), _draw_thing, what))
     return outlines
+
+
+def _draw_thing(view, calls, thing, points, z, outlines) -> None:
+    for call in calls:
+        _draw_quad(view, *call)
+    if points is not None:
+        outlines[thing.track] = (thing, points, _pixels(view, thing.track, points), z)
 
 
 def _edge_points(quads: np.ndarray) -> np.ndarray:
@@ -370,10 +394,13 @@ def _edge_points(quads: np.ndarray) -> np.ndarray:
     return (quads + (np.roll(quads, -1, 1) - quads) * part).reshape(-1, 2)
 
 
-def _count(view, track, points) -> int:
+def _pixels(view, track, points) -> int:
+    """How many canvas pixels a thing has now; later ones may hide some of them."""
     low, high = np.floor(points.min(0)).astype(int) - 1, np.ceil(points.max(0)).astype(int) + 1
     low = np.maximum(low, 0)
-    return int(np.count_nonzero(view.ids[low[1] : max(0, high[1]), low[0] : max(0, high[0])] == track))
+    return int(
+        np.count_nonzero(view.ids[low[1] : max(0, high[1]), low[0] : max(0, high[0])] == track)
+    )
 
 
 def _clip_near(corners):
@@ -386,7 +413,9 @@ def _clip_near(corners):
         return None
     low, high = (t, 1.0) if left < right else (0.0, t)
     tl, tr, br, bl = corners
-    out = np.stack([tl + (tr - tl) * low, tl + (tr - tl) * high, bl + (br - bl) * high, bl + (br - bl) * low])
+    out = np.stack(
+        [tl + (tr - tl) * low, tl + (tr - tl) * high, bl + (br - bl) * high, bl + (br - bl) * low]
+    )
     out[:, 2] = np.maximum(out[:, 2], NEAR)
     return out, (low, high)
 
@@ -450,22 +479,33 @@ def _blend(view, left, top, right, low, rgba, haze, ident):
 
 def _queue_strips(view, order) -> None:
     """Cut the ribbons at CUTS and queue each piece that the camera sees."""
+    ribbons, depths, points = [], [], []
     for strip, band in zip(view.scene.strips, view.tables["strip_bands"], strict=True):
         low, high = max(NEAR, strip.s0 - view.s), min(FAR, strip.s1 - view.s)
         if high <= low + 0.05:
             continue
-        z = np.unique(np.r_[low, CUTS[(low < CUTS) & (high > CUTS)], high])
-        feet = view.project(np.stack([np.full_like(z, strip.x), np.zeros_like(z), z], 1)).tolist()
-        limits, hazes = view.hidden_below(z).tolist(), view.haze(np.sqrt(z[:-1] * z[1:])).tolist()
-        z = z.tolist()
-        for k in range(len(z) - 1):
+        a, b = np.searchsorted(CUTS, (low, high)).tolist()
+        z = [low, *(cut for cut in CUTS[a:b].tolist() if low < cut < high), high]
+        ribbons.append((strip, band, len(z)))
+        depths += z
+        points += [(strip.x, 0.0)] * len(z)
+    if not ribbons:
+        return
+    z = np.array(depths)
+    feet = view.project(np.column_stack([np.array(points), z])).tolist()
+    limits, hazes = view.hidden_below(z).tolist(), view.haze(z).tolist()
+    slabs = np.maximum(0, np.log2(z * 1.001)).astype(int).tolist()
+    start = 0
+    for strip, band, count in ribbons:
+        for k in range(start, start + count - 1):
             u0, u1 = feet[k][0], feet[k + 1][0]
-            if max(u0, u1) <= 0 or min(u0, u1) >= view.width or abs(u1 - u0) < 0.01:
+            if max(u0, u1) <= 0 or min(u0, u1) >= view.width or round(u0) == round(u1):
                 continue
-            slab = max(0, int(np.log2(z[k] * 1.001)))
-            piece = (view, strip, z[k], z[k + 1], feet[k], feet[k + 1], limits[k], hazes[k])
+            haze = (hazes[k] + hazes[k + 1]) / 2
+            piece = (strip, depths[k], depths[k + 1], feet[k], feet[k + 1], limits[k], haze)
             # Within the slab the farther piece goes first.
-            order.append((-slab, -band, -z[k], len(order), lambda piece=piece: _draw_piece(*piece)))
+            order.append((-slabs[k], -band, -depths[k], len(order), _draw_piece, piece))
+        start += count
 
 
 def _draw_piece(view, strip, z0, z1, a, b, limit, haze):
@@ -488,7 +528,8 @@ def _draw_piece(view, strip, z0, z1, a, b, limit, haze):
     source = np.array([(p, -0.5), (q, -0.5), (q, h), (p, h)], np.float32)
     x, y = left + 0.5, top + 0.5
     target = np.array(
-        [(u0 - x, v0 - tall0 - y), (u1 - x, v1 - tall1 - y), (u1 - x, v1 - y), (u0 - x, v0 - y)], np.float32
+        [(u0 - x, v0 - tall0 - y), (u1 - x, v1 - tall1 - y), (u1 - x, v1 - y), (u0 - x, v0 - y)],
+        np.float32,
     )
     matrix = cv2.getPerspectiveTransform(source, target)
     rgba = cv2.warpPerspective(image, matrix, (right - left, low - top), flags=cv2.INTER_LINEAR)
@@ -524,7 +565,9 @@ def _through_the_glass(view, index) -> np.ndarray:
         gain = gain.copy()
         _wet_glass(scene, index, map_x, map_y, gain)
     image = np.zeros((spec.height, spec.width, 4), np.uint8)
-    image[:rows] = cv2.remap(view.canvas, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    image[:rows] = cv2.remap(
+        view.canvas, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     cv2.multiply(image[:rows], gain, image[:rows], view.exposure / 255)
     cv2.add(image, add, image)
     grain = scene.grain[offset[0] : offset[0] + spec.height, offset[1] : offset[1] + spec.width]
@@ -592,10 +635,11 @@ def _boxes(view, index, drawn) -> list[BoxRow]:
     outlines = _distort(np.concatenate([drawn[track][1] for track in tracks]), spec, view.roll)
     ends = np.cumsum([len(drawn[track][1]) for track in tracks])
     for track, points in zip(tracks, np.split(outlines, ends[:-1]), strict=True):
-        thing, _, count, z = drawn[track]
+        thing, outline, count, z = drawn[track]
         low, high = points.min(0), points.max(0)
-        full = np.r_[np.maximum(low, 0), np.minimum(high, (spec.width, spec.height))]
-        if (full[2:] - full[:2]).min() < 1 or count == 0:
+        full = np.concatenate([np.maximum(low, 0), np.minimum(high, (spec.width, spec.height))])
+        width, height = (full[2:] - full[:2]).tolist()
+        if count == 0 or width < 1 or height < LISTED_HEIGHT * lines:
             continue
         left, top = np.floor(full[:2]).astype(int)
         right, bottom = np.ceil(full[2:]).astype(int)
@@ -604,22 +648,20 @@ def _boxes(view, index, drawn) -> list[BoxRow]:
         seen = (ids == track) & ~view.scene.cabin[2][roi]
         if not seen.any():
             continue
-        inside = float(np.prod(full[2:] - full[:2]) / max(1e-6, np.prod(high - low)))
-        visible = inside * seen.sum() / max(1.0, count * _zoom(full, spec))
-        visible = 1.0 if visible > 0.96 else float(visible)
+        # What is beside the camera has no end in the image plane: count it up to a margin only.
+        size = np.array([spec.width, spec.height])
+        whole = np.minimum(high, (1 + MARGIN) * size) - np.maximum(low, -MARGIN * size)
+        inside = float(np.prod(full[2:] - full[:2]) / max(1e-6, np.prod(whole)))
+        behind = _pixels(view, track, outline) / count  # not hidden by nearer things
+        visible = float(inside * behind * seen.sum() / max(1, np.count_nonzero(ids == track)))
         across, down = np.flatnonzero(seen.any(0)), np.flatnonzero(seen.any(1))
         sides = (left + across[0], top + down[0], left + across[-1] + 1, top + down[-1] + 1)
-        box = [float(a if abs(a - b) <= HIDDEN_END else b) for a, b in zip(full, sides, strict=True)]
+        box = [
+            float(a if abs(a - b) <= HIDDEN_END else b) for a, b in zip(full, sides, strict=True)
+        ]
         height = box[3] - box[1]
         if visible < LISTED_VISIBILITY or height < LISTED_HEIGHT * lines:
             continue
         difficult = int(height < DIFFICULT_HEIGHT * lines or visible < DIFFICULT_VISIBILITY)
         rows.append(BoxRow(index, track, thing.label, *box, float(z), visible, difficult))
     return rows
-
-
-def _zoom(box, spec) -> float:
-    """Output pixels per canvas pixel, in area, at the middle of a box."""
-    x, y = (box[0] + box[2] - spec.width) / 2, (box[1] + box[3] - spec.height) / 2
-    r2 = float(_radius2(x, y, spec))
-    return ((1 + BARREL) / FILL) ** 2 / ((1 + BARREL * r2) * (1 + 3 * BARREL * r2))

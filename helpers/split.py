@@ -6,6 +6,7 @@ detector about pictures that it has all but seen; so the default is to split by 
 
 import csv
 import dataclasses
+import difflib
 import os
 import random
 import shutil
@@ -83,6 +84,27 @@ def author(path: Path | str) -> dict[str, str]:
     return chosen
 
 
+def check_labels(labels: Sequence[str], found: Iterable[str]) -> None:
+    """Raise CourseError unless `labels` is a list of different labels that all occur in `found`.
+
+    Case and blanks around a label are not looked at, as in `write_dataset`.
+    """
+    if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
+        raise CourseError(f'labels: {labels!r}; give a list, such as ["speed_camera"]')
+    simple = {label.strip().casefold(): label.strip() for label in found}
+    seen = set()
+    for label in labels:
+        key = label.strip().casefold()
+        if key in seen:
+            raise CourseError(f"labels: {label!r} is given twice; delete one")
+        seen.add(key)
+        if key not in simple:
+            near = difflib.get_close_matches(key, simple, n=1, cutoff=0.5)
+            hint = f" (nearest: {simple[near[0]]})" if near else ""
+            there = ", ".join(sorted(simple.values()))
+            raise CourseError(f"labels: {label!r} is in no annotation; there are {there}{hint}")
+
+
 @artifact
 def write_dataset(
     frames_folder: Path,
@@ -128,6 +150,7 @@ def write_dataset(
         labels = sorted({s.casefold(): s for s, _ in reversed(spelt.most_common())}.values())
     if not labels:
         raise CourseError(f"{frames_folder}: no box in any annotation; annotate some images first")
+    check_labels(labels, (box.label for a in paired.values() for box in a.boxes))
     kept = _mend(paired, images, labels, log)
 
     boxes = {image: len(annotation.boxes) for image, annotation in kept.items()}

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import math
 import os
 import shutil
 import time
@@ -43,7 +44,11 @@ def shrink_records(records: Path, folder: Path, *, height: int, width: int) -> d
     for source in [*records.glob("*.json"), *records.glob("*.pbtxt")]:
         if source.name != "manifest.json":
             shutil.copyfile(source, folder / source.name)
-    return counts
+    hashes = {}
+    for path in sorted(folder.iterdir()):
+        with path.open("rb") as file:
+            hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return counts | {"sha256": hashes}
 
 
 def _shrink_example(record: bytes, height: int, width: int) -> bytes:
@@ -56,7 +61,13 @@ def _shrink_example(record: bytes, height: int, width: int) -> bytes:
     # Full colour resolution: a red rim two pixels wide would be gone with the usual half.
     quality = [cv2.IMWRITE_JPEG_QUALITY, 95]
     quality += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    feature["image/encoded"].bytes_list.value[0] = cv2.imencode(".jpg", image, quality)[1].tobytes()
+    data = cv2.imencode(".jpg", image, quality)[1].tobytes()
+    feature["image/encoded"].bytes_list.value[0] = data
+    feature["image/key/sha256"].bytes_list.value[0] = hashlib.sha256(data).hexdigest().encode()
+    sides = (feature[f"image/{side}"].int64_list.value[0] for side in ("height", "width"))
+    scale = image.shape[0] * image.shape[1] / math.prod(sides)
+    areas = feature["image/object/area"].float_list.value
+    areas[:] = [area * scale for area in areas]
     feature["image/format"].bytes_list.value[0] = b"jpeg"
     feature["image/height"].int64_list.value[0] = image.shape[0]
     feature["image/width"].int64_list.value[0] = image.shape[1]
@@ -93,15 +104,20 @@ def train(
         images_per_second and seconds, and what `evaluate` returned.
 
     Raises:
-        CourseError: the loss is no longer a number.
+        CourseError: the loss is no longer a number, or the label map is of other classes.
     """
     import tensorflow as tf
     import tf_keras
     from tqdm.auto import tqdm
 
     folder = Path(folder)
-    _take_over(folder, config)
     labels = {number: name for name, number in read_label_map(label_map).items()}
+    if max(labels) + 1 != config.task.model.num_classes:
+        raise CourseError(
+            f"{label_map}: ids up to {max(labels)}, but task.model.num_classes is "
+            f"{config.task.model.num_classes}; run lesson 05 again, which sets it to one more"
+        )
+    _take_over(folder, config)
     seed = config.task.train_data.seed or 0
     tf_keras.utils.set_random_seed(seed)
 
@@ -109,7 +125,6 @@ def train(
     task.initialize(model)
     optimizer = task.create_optimizer(config.trainer.optimizer_config, config.runtime)
     metrics = task.build_metrics(training=True)
-    batches = iter(task.build_inputs(config.task.train_data))
     batch_size = config.task.train_data.global_batch_size
     total = config.trainer.train_steps
 
@@ -122,6 +137,16 @@ def train(
     if manager.latest_checkpoint:
         checkpoint.restore(manager.latest_checkpoint)
     first = int(optimizer.iterations.numpy())
+    # After a resume other batches than those of the first steps.
+    tf.random.set_seed(seed + first)
+    inputs = task.build_inputs(config.task.train_data.replace(seed=seed + first))
+    if not tf.config.list_physical_devices("GPU"):
+        # One thread draws the augmentation in one order: the same seed, the same run. It is
+        # faster than a processor trains, but would starve a GPU.
+        options = tf.data.Options()
+        options.threading.private_threadpool_size = 1
+        inputs = inputs.with_options(options)
+    batches = iter(inputs)
     history = [row for row in read_history(folder) if row["step"] <= first]
     if first:
         print(f"{folder.name}: going on after step {first} of {total}.")
@@ -129,8 +154,13 @@ def train(
     events = tf.summary.create_file_writer(str(folder / EVENTS))
 
     def save(step: int) -> None:
-        manager.save(step)
+        # In this order: rows beyond the checkpoint are dropped on resume, missing ones are lost.
         _write_history(folder, history)
+        manager.save(step)
+
+    def score(row: dict) -> None:
+        found = evaluate(detector)
+        row |= {name: math.nan if value is None else value for name, value in found.items()}
 
     began, reported, spent = time.monotonic(), first, history[-1]["seconds"] if history else 0.0
     bar = tqdm(total=total, initial=first, desc=folder.name, unit="step", mininterval=0.5)
@@ -149,10 +179,10 @@ def train(
                 _check_loss(row, folder)
                 for metric in metrics:
                     metric.reset_states()
-                if evaluate and (step == total or step % (evaluate_every or total) == 0):
-                    row |= evaluate(detector)
-                    began = time.monotonic()
                 history.append(row)
+                if evaluate and (step == total or step % (evaluate_every or total) == 0):
+                    score(row)
+                    began = time.monotonic()
                 bar.set_postfix_str(f"loss {row['total_loss']:.2f}")
                 with events.as_default():
                     for name, value in row.items():
@@ -168,6 +198,12 @@ def train(
     finally:
         bar.close()
         events.close()
+    if evaluate and first == total and history and not (folder / detectors.WEIGHTS).is_file():
+        # Stopped while the last evaluation ran.
+        score(history[-1])
+        _write_history(folder, history)
+    if on_report and first == total:
+        on_report(history)
     detectors.save(detector, folder)
     weights = (folder / detectors.WEIGHTS).read_bytes()
     inputs = {"config": fingerprint_of(config.as_dict())}

@@ -207,14 +207,20 @@ def _annotate(source: Path, folder: Path, *, detect, threshold: float, seconds) 
 
 def from_images(images: Sequence[Path], path: Path, fps: float = 5.0) -> Path:
     """Write image files of one size, in the order given, as a video at `path`; return `path`."""
-    pictures = (cv2.imread(str(image)) for image in images)
-    first = cv2.imread(str(images[0]))
+    if not images:
+        raise CourseError(f"{path.name}: no images for the video; give at least one")
+
+    def picture(image: Path) -> np.ndarray:
+        found = cv2.imread(str(image))
+        if found is None:
+            raise CourseError(f"{image}: not an image that can be read; replace it")
+        return cv2.cvtColor(found, cv2.COLOR_BGR2RGB)
+
+    size = picture(images[0]).shape[1::-1]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with writer(path, fps, first.shape[1::-1]) as write:
-        for image, picture in zip(images, pictures, strict=True):
-            if picture is None:
-                raise CourseError(f"{image}: not an image that can be read; replace it")
-            write(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+    with writer(path, fps, size) as write:
+        for image in images:
+            write(picture(image))
     return path
 
 

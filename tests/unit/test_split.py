@@ -237,7 +237,8 @@ def test_images_that_exif_turns_are_written_as_they_were_boxed(frames, tmp_path,
     [
         ({"split": "random"}, "split: 'random'"),
         ({"split": "frame", "held_out": ("a",)}, "held_out needs"),
-        ({"labels": ["radio"]}, "0 clip with boxes"),
+        ({"labels": ["radio"]}, "labels: 'radio' is in no annotation"),
+        ({"labels": "radar"}, "give a list"),
         ({"held_out": ("d",)}, "no box in val"),
     ],
 )
