@@ -25,7 +25,7 @@ COURSE_OPTIONS = \
 
 .PHONY: help course lab test doctor setup lessons detector lock clean
 
-help: ## this list
+help:
 	@echo "make course     run every lesson: runs/course/report.html is the result"
 	@echo "                PROFILE=smoke|cpu|gpu  DATASET=roadside|speedtraps|a folder  SPLIT=clip|frame|author"
 	@echo "                WORKSPACE=runs/mine  FROM=03  ONLY=06  (interrupted, it resumes)"

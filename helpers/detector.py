@@ -4,6 +4,7 @@ Training, evaluation and video all prepare images with `fit`, so that what is me
 what runs.
 """
 
+import json
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -43,6 +44,11 @@ class Detector:
         """Height and width of the network's input, pixels."""
         height, width, _ = self.config.task.model.input_size
         return height, width
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights that training changes."""
+        return int(sum(np.prod(weight.shape) for weight in self.model.trainable_weights))
 
     def __call__(self, image: np.ndarray, threshold: float = 0.05):
         """Detect objects in one image.
@@ -245,3 +251,22 @@ def _load_weights(model, path: Path) -> None:
             )
     for array, weight in zip(arrays, weights, strict=True):
         weight.assign(array.astype(np.float32))
+
+
+def pack(workspace: Path, folder: Path) -> None:
+    """Make the detector that the course ships of the SSD that lesson 06 trained in `workspace`.
+
+    Weights are stored in 16 bits; scores.json keeps what lesson 08 measured.
+    """
+    scores = json.loads((workspace / "08_evaluation" / "metrics.json").read_text())["SSD"]
+    lesson = json.loads((workspace / "lessons" / "08_evaluate_and_compare.json").read_text())
+    save(load(workspace / "06_ssd"), folder, half=True)
+    kept = {name: scores[name] for name in ("AP", "AP50", "AP50_low", "AP50_high")}
+    kept["images"] = lesson["values"]["held_out_images"]
+    kept["interval_over"] = scores["interval_over"]
+    kept["command"] = "make course FROM=01 && make detector"
+    (folder / "scores.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    pack(Path("runs/course"), Path("data/detector"))

@@ -206,7 +206,7 @@ def ap50_interval(
     matches = match(annotation_file, results)
     clips = {image["id"]: image.get("clip") or image["file_name"] for image in data["images"]}
     unit = "clips"
-    if len(set(clips.values())) < 5:
+    if len({image["clip"] for image in data["images"] if image.get("clip")}) < 5:
         unit, clips = "images", {image["id"]: image["file_name"] for image in data["images"]}
     names = sorted(set(clips.values()))
     index = {name: i for i, name in enumerate(names)}
@@ -357,7 +357,7 @@ def evaluate(
             "AP50_low": low,
             "AP50_high": high,
             "interval_over": unit,
-            "parameters": int(sum(np.prod(w.shape) for w in detector.model.trainable_weights)),
+            "parameters": detector.parameters,
             "ms_per_image": milliseconds,
             "errors": errors(match(truth, results), threshold),
         }

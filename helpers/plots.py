@@ -359,8 +359,8 @@ def _box(ax, xyxy, colour: str, style: str, text: str | None) -> None:
 
     x1, y1, x2, y2 = (float(v) for v in xyxy)
     # The rim keeps the line visible on any ground: blue on a dark road, orange on a bright sky.
-    rim = [patheffects.withStroke(linewidth=3.2, foreground="w" if colour == TRUTH else "#111")]
-    patch = Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=colour, lw=1.8, ls=style)
+    rim = [patheffects.withStroke(linewidth=2.8, foreground="w" if colour == TRUTH else "#111")]
+    patch = Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=colour, lw=1.6, ls=style)
     patch.set_path_effects(rim)
     ax.add_patch(patch)
     if text:

@@ -71,8 +71,9 @@ def example(image_bytes: bytes, annotation: Annotation, label_map: Mapping[str, 
         "image/object/class/label": whole(*(label_map[box.label] for box in boxes)),
         "image/object/difficult": whole(*(int(box.difficult) for box in boxes)),
         "image/object/truncated": whole(*(int(box.truncated) for box in boxes)),
-        # A crowd is many objects in one box. Difficult ones are marked in the COCO json only.
-        "image/object/is_crowd": whole(*(0 for _ in boxes)),
+        # Model Garden leaves "crowds" out of training and of its scores: the mark is used for
+        # difficult objects, which a detector of this input size cannot be asked to see.
+        "image/object/is_crowd": whole(*(int(box.difficult) for box in boxes)),
         "image/object/area": real(*(box.area for box in boxes)),
     }
     return tf.train.Example(features=tf.train.Features(feature=features))

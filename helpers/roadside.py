@@ -321,17 +321,23 @@ def _side(rng, lanes, right_share=0.6):
     return float(rng.uniform(low, high))
 
 
+# Motorway installations stand on a plinth: about 4 m high, and half as wide as high in pictures.
+CAMERA_SCALE = (1.35, 1.2, 1.35)
+
+
 def _place_cameras(scene, rng, art, sky, lanes):
     """One to three speed cameras: the first is passed in most clips, others wait further on."""
     path = scene.speed * scene.spec.seconds
-    count = int(rng.choice([1, 2, 3], p=[0.45, 0.35, 0.2]))
+    count = int(rng.choice([1, 2, 3], p=[0.3, 0.4, 0.3]))
     at = path * rng.uniform(0.22, 0.95) + 4
     for _ in range(count):
         maker = sprites.SPEED_CAMERAS[art.integers(len(sprites.SPEED_CAMERAS))]
         quads = maker(art, sky)
+        for quad in quads:
+            quad.corners *= np.float32(CAMERA_SCALE)
         thing = Thing(quads, _side(rng, lanes, 0.55), float(at), "speed_camera", len(quads))
         scene.things.append(thing)
-        at += rng.uniform(28, 110)
+        at += rng.uniform(20, 60)
 
 
 def _place_furniture(scene, rng, art, sky, lanes):

@@ -41,7 +41,7 @@ LIGHTS = {
         ),
         Light(
             "dusk", (36, 48, 86), (224, 150, 104), (132, 112, 116), 700.0,
-            (0.29, 0.29, 0.36), (0.30, 0.20, 0.12), 0.018, 2.8, 0.45, True,
+            (0.43, 0.42, 0.48), (0.34, 0.24, 0.15), 0.018, 2.6, 0.45, True,
         ),
         Light(
             "rain", (112, 117, 126), (150, 154, 162), (146, 150, 158), 190.0,
@@ -495,7 +495,8 @@ def camera_cabinet(rng, sky) -> list[Quad]:
     return turned(quads, rng.uniform(-22, 22))
 
 
-SPEED_CAMERAS = (camera_swiss, camera_swiss, camera_box, camera_tower, camera_cabinet, camera_box)
+# One make is common and others are rare, as on the roads of one country.
+SPEED_CAMERAS = (*[camera_swiss] * 4, *[camera_box] * 2, camera_tower, camera_cabinet)
 
 
 # --------------------------------------------------------------------------- signs, look-alikes

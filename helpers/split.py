@@ -7,6 +7,7 @@ detector about pictures that it has all but seen; so the default is to split by 
 import csv
 import dataclasses
 import difflib
+import hashlib
 import os
 import random
 import shutil
@@ -105,7 +106,6 @@ def check_labels(labels: Sequence[str], found: Iterable[str]) -> None:
             raise CourseError(f"labels: {label!r} is in no annotation; there are {there}{hint}")
 
 
-@artifact
 def write_dataset(
     frames_folder: Path,
     folder: Path,
@@ -115,7 +115,8 @@ def write_dataset(
     val_ratio: float = 0.2,
     seed: int = 0,
     held_out: tuple[str, ...] = (),
-) -> dict:
+    rebuild: bool = False,
+) -> Path:
     """Make the dataset folder from frames and annotations: images, XML, split, label map.
 
     `labels` are the classes to learn, in the order of their ids; None takes all that occur.
@@ -126,11 +127,39 @@ def write_dataset(
     is a row of `audit.csv`, whose column `action` says what was done. An image without an
     XML file is left out, one whose XML holds no object stays as background.
     """
+    # XML files are drawn and corrected by hand, which the manifest of the frames cannot know.
+    contents = hashlib.sha256()
+    for path in sorted((Path(frames_folder) / "annotations").glob("*.xml")):
+        contents.update(path.name.encode() + b"\0" + path.read_bytes())
+    return _write_dataset(
+        Path(frames_folder),
+        folder,
+        labels=labels,
+        split=split,
+        val_ratio=val_ratio,
+        seed=seed,
+        held_out=held_out,
+        annotations=contents.hexdigest()[:16],
+        rebuild=rebuild,
+    )
+
+
+@artifact
+def _write_dataset(
+    frames_folder: Path,
+    folder: Path,
+    *,
+    labels: Sequence[str] | None,
+    split: str,
+    val_ratio: float,
+    seed: int,
+    held_out: tuple[str, ...],
+    annotations: str,
+) -> dict:
     if split not in ("clip", "frame", "author"):
         raise CourseError(f'split: {split!r}; choose "clip", "frame" or "author"')
     if held_out and split != "clip":
         raise CourseError(f'split: held_out needs split="clip", not {split!r}')
-    frames_folder, folder = Path(frames_folder), Path(folder)
     rows = read_csv(frames_folder / "frames.csv", ("image", "clip"))
     clips = {row["image"]: row["clip"] for row in rows}
     found = read_folder(frames_folder / "annotations")

@@ -135,18 +135,19 @@ def train(
     checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
     manager = tf.train.CheckpointManager(checkpoint, str(folder / CHECKPOINTS), max_to_keep=2)
     if manager.latest_checkpoint:
-        checkpoint.restore(manager.latest_checkpoint)
+        # Partial: a training that is over never asks for the optimizer's part.
+        checkpoint.restore(manager.latest_checkpoint).expect_partial()
     first = int(optimizer.iterations.numpy())
     # After a resume other batches than those of the first steps.
     tf.random.set_seed(seed + first)
-    inputs = task.build_inputs(config.task.train_data.replace(seed=seed + first))
+    data = task.build_inputs(config.task.train_data.replace(seed=seed + first))
     if not tf.config.list_physical_devices("GPU"):
         # One thread draws the augmentation in one order: the same seed, the same run. It is
         # faster than a processor trains, but would starve a GPU.
         options = tf.data.Options()
         options.threading.private_threadpool_size = 1
-        inputs = inputs.with_options(options)
-    batches = iter(inputs)
+        data = data.with_options(options)
+    batches = iter(data)
     history = [row for row in read_history(folder) if row["step"] <= first]
     if first:
         print(f"{folder.name}: going on after step {first} of {total}.")
@@ -205,9 +206,9 @@ def train(
     if on_report and first == total:
         on_report(history)
     detectors.save(detector, folder)
-    weights = (folder / detectors.WEIGHTS).read_bytes()
-    inputs = {"config": fingerprint_of(config.as_dict())}
-    inputs["weights"] = hashlib.sha256(weights).hexdigest()[:16]
+    # Of the numbers, not of the file: layers of a second model in one session get other names.
+    weights = hashlib.sha256(b"".join(weight.numpy().tobytes() for weight in model.weights))
+    inputs = {"config": fingerprint_of(config.as_dict()), "weights": weights.hexdigest()[:16]}
     counts = {"steps": total, "images": total * batch_size}
     write_manifest(folder, "helpers.training.train", inputs, {}, counts)
     return detector, history

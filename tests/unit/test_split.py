@@ -1,3 +1,4 @@
+import dataclasses
 import os
 from collections import Counter
 
@@ -161,6 +162,16 @@ def test_held_out_clips(frames, tmp_path):
     with pytest.raises(CourseError, match="no clip 'x'; there are a, b, c, d"):
         split.write_dataset(frames, tmp_path / "e", held_out=("x",))
     assert not (tmp_path / "e").exists()
+
+
+def test_annotations_corrected_by_hand_are_taken_up(frames, tmp_path):
+    artifacts.write_manifest(frames, "frames.extract", {}, {}, {})
+    dataset = split.write_dataset(frames, tmp_path / "d")
+    before = artifacts.read_manifest(dataset)["fingerprint"]
+    assert artifacts.read_manifest(split.write_dataset(frames, dataset))["fingerprint"] == before
+    put(frames, "a_00000.jpg", dataclasses.replace(RADAR, xmin=RADAR.xmin + 1))
+    split.write_dataset(frames, dataset)
+    assert read(dataset, "a_00000.jpg").boxes[0].xmin == RADAR.xmin + 1
 
 
 def test_images_outside_the_authors_split_stay_out(frames, tmp_path):
