@@ -40,7 +40,9 @@ _SGD = {
 _SMALL = {
     "task.model.backbone.type": "resnet",
     "task.model.backbone.resnet.model_id": 18,
-    "task.model.backbone.resnet.depth_multiplier": 0.375,
+    # A quarter of the usual width: twice as many steps in the same time as with 0.375, and
+    # each of them lowered the loss as much.
+    "task.model.backbone.resnet.depth_multiplier": 0.25,
     "task.model.decoder.fpn.num_filters": 64,
     "task.model.min_level": 3,
     "task.model.max_level": 7,
@@ -49,6 +51,9 @@ _SMALL = {
     # The running means must keep up with a run of a few hundred steps, or evaluation
     # normalises by numbers that training has long left (MODEL_GARDEN: 0.99 cost 0.25 AP).
     "task.model.norm_activation.norm_momentum": 0.97,
+    # Up rather than down: a far object is only a dozen pixels high as it is.
+    "task.train_data.parser.aug_scale_min": 0.9,
+    "task.train_data.parser.aug_scale_max": 1.4,
     # Roadside objects are upright: two of the three shapes are taller than wide.
     "task.model.anchor.aspect_ratios": [1.0, 0.5, 0.3],
 }
@@ -84,7 +89,7 @@ _TABLE = (
         family="ssd",
         ancestor="ssd_mobilenet_v1_fpn",
         experiment="retinanet_resnetfpn_coco",
-        learning_rate=0.002,
+        learning_rate=0.003,
         settings={
             **_COMMON,
             **_ADAM,
@@ -106,7 +111,7 @@ _TABLE = (
         family="faster_rcnn",
         ancestor="faster_rcnn_resnet50",
         experiment="fasterrcnn_resnetfpn_coco",
-        learning_rate=0.002,
+        learning_rate=0.003,
         settings={
             **_COMMON,
             **_ADAM,

@@ -72,7 +72,7 @@ def mean_ap(matches):
     counted = [a for a, counts in zip(matches.truth, matches.counted, strict=True) if counts]
     scores = []
     for category in {a["category_id"] for a in counted}:
-        mine = np.array([r["category_id"] == category for r in matches.results])
+        mine = np.array([r["category_id"] == category for r in matches.results], bool)
         correct = matches.correct[mine & ~matches.ignored]
         objects = sum(a["category_id"] == category for a in counted)
         scores.append(evaluation.average_precision(correct, objects))
