@@ -195,8 +195,9 @@ def load(folder: Path) -> Detector:
     folder = Path(folder)
     config = configs.load(folder / CONFIG)
     labels = {number: name for name, number in read_label_map(folder / LABEL_MAP).items()}
+    stored = _read_weights(folder / WEIGHTS)
     _, model = build_model(config)
-    _load_weights(model, folder / WEIGHTS)
+    _assign_weights(model, stored, folder / WEIGHTS)
     return build(model, config, labels)
 
 
@@ -228,28 +229,31 @@ def _weights(model) -> dict:
     return {f"{i:04d}/{weight.name}": weight for i, weight in enumerate(model.weights)}
 
 
-def _load_weights(model, path: Path) -> None:
+def _read_weights(path: Path) -> dict[str, np.ndarray]:
     try:
-        stored = np.load(path)
-        names = sorted(stored.files)
-        arrays = [stored[name] for name in names]
+        with np.load(path) as stored:
+            return {name: stored[name] for name in sorted(stored.files)}
     except FileNotFoundError:
         raise CourseError(f"{path}: missing; train first (lesson 06 or 07)") from None
-    except (ValueError, OSError, EOFError, AttributeError, BadZipFile, zlib.error) as error:
+    except (ValueError, OSError, EOFError, TypeError, BadZipFile, zlib.error) as error:
+        # TypeError: a single array, which is no archive.
         raise CourseError(f"{path}: unreadable ({error}); train again") from None
+
+
+def _assign_weights(model, stored: dict[str, np.ndarray], path: Path) -> None:
     weights = list(_weights(model).values())
-    if len(arrays) != len(weights):
+    if len(stored) != len(weights):
         raise CourseError(
-            f"{path}: has {len(arrays)} weights, the config's model {len(weights)}; "
+            f"{path}: has {len(stored)} weights, the config's model {len(weights)}; "
             "the two files do not belong together"
         )
-    for name, array, weight in zip(names, arrays, weights, strict=True):
+    for (name, array), weight in zip(stored.items(), weights, strict=True):
         if array.shape != tuple(weight.shape):
             raise CourseError(
                 f"{path}: {name}: shape {array.shape}, the config's model has "
                 f"{tuple(weight.shape)}; the two files do not belong together"
             )
-    for array, weight in zip(arrays, weights, strict=True):
+    for array, weight in zip(stored.values(), weights, strict=True):
         weight.assign(array.astype(np.float32))
 
 

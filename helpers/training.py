@@ -58,10 +58,7 @@ def _shrink_example(record: bytes, height: int, width: int) -> bytes:
     feature = example.features.feature
     encoded = np.frombuffer(feature["image/encoded"].bytes_list.value[0], np.uint8)
     image = detectors.fit(cv2.imdecode(encoded, cv2.IMREAD_COLOR), height, width)
-    # Full colour resolution: a red rim two pixels wide would be gone with the usual half.
-    quality = [cv2.IMWRITE_JPEG_QUALITY, 95]
-    quality += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    data = cv2.imencode(".jpg", image, quality)[1].tobytes()
+    data = encode_jpeg(image)
     feature["image/encoded"].bytes_list.value[0] = data
     feature["image/key/sha256"].bytes_list.value[0] = hashlib.sha256(data).hexdigest().encode()
     sides = (feature[f"image/{side}"].int64_list.value[0] for side in ("height", "width"))
@@ -72,6 +69,29 @@ def _shrink_example(record: bytes, height: int, width: int) -> bytes:
     feature["image/height"].int64_list.value[0] = image.shape[0]
     feature["image/width"].int64_list.value[0] = image.shape[1]
     return example.SerializeToString(deterministic=True)
+
+
+def first_images(records: Path, count: int) -> list[np.ndarray]:
+    """Return the first training images of a folder of records: RGB, uint8."""
+    import tensorflow as tf
+
+    files = [str(path) for path in sorted(records.glob("train-*.tfrecord"))]
+    found = []
+    for record in tf.data.TFRecordDataset(files).take(count).as_numpy_iterator():
+        feature = tf.train.Example.FromString(record).features.feature
+        encoded = np.frombuffer(feature["image/encoded"].bytes_list.value[0], np.uint8)
+        found.append(cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))
+    return found
+
+
+def encode_jpeg(image: np.ndarray) -> bytes:
+    """Return a BGR image as JPEG of quality 95 with full colour resolution.
+
+    With the usual half of it, a red rim two pixels wide would be gone.
+    """
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95]
+    options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    return cv2.imencode(".jpg", image, options)[1].tobytes()
 
 
 def train(
@@ -121,7 +141,15 @@ def train(
     seed = config.task.train_data.seed or 0
     tf_keras.utils.set_random_seed(seed)
 
-    task, model = detectors.build_model(config)
+    tile = _tile(config)
+    if tile is None:
+        task, model = detectors.build_model(config)
+        whole = model
+    else:
+        # Trained on tiles, run on whole frames: two models with the same weights.
+        tiled = configs.edit(config, {"task.model.input_size": [tile, tile, 3]})
+        task, model = detectors.build_model(tiled)
+        _, whole = detectors.build_model(config)
     task.initialize(model)
     optimizer = task.create_optimizer(config.trainer.optimizer_config, config.runtime)
     metrics = task.build_metrics(training=True)
@@ -151,7 +179,7 @@ def train(
     history = [row for row in read_history(folder) if row["step"] <= first]
     if first:
         print(f"{folder.name}: going on after step {first} of {total}.")
-    detector = detectors.build(model, config, labels)
+    detector = detectors.build(whole, config, labels)
     events = tf.summary.create_file_writer(str(folder / EVENTS))
 
     def save(step: int) -> None:
@@ -159,7 +187,12 @@ def train(
         _write_history(folder, history)
         manager.save(step)
 
+    def share_weights() -> None:
+        if whole is not model:
+            whole.set_weights(model.get_weights())
+
     def score(row: dict) -> None:
+        share_weights()
         found = evaluate(detector)
         row |= {name: math.nan if value is None else value for name, value in found.items()}
 
@@ -194,6 +227,7 @@ def train(
                 save(step)
     except KeyboardInterrupt:
         save(int(optimizer.iterations.numpy()))
+        share_weights()
         print(f"Stopped after step {int(optimizer.iterations.numpy())}; run again to go on.")
         return detector, history
     finally:
@@ -205,6 +239,7 @@ def train(
         _write_history(folder, history)
     if on_report and first == total:
         on_report(history)
+    share_weights()
     detectors.save(detector, folder)
     # Of the numbers, not of the file: layers of a second model in one session get other names.
     weights = hashlib.sha256(b"".join(weight.numpy().tobytes() for weight in model.weights))
@@ -212,6 +247,12 @@ def train(
     counts = {"steps": total, "images": total * batch_size}
     write_manifest(folder, "helpers.training.train", inputs, {}, counts)
     return detector, history
+
+
+def _tile(config) -> int | None:
+    """Return the side of the tiles that the config's records hold; None for whole images."""
+    folder = Path(config.task.train_data.input_path).parent
+    return read_manifest(folder)["counts"].get("tile")
 
 
 def read_history(folder: Path) -> list[dict]:

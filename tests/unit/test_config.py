@@ -1,6 +1,7 @@
 import re
 
 import pytest
+import yaml
 
 from helpers import config as configs
 from helpers.annotations import write_label_map
@@ -62,6 +63,15 @@ def test_every_preset_comes_back_from_its_file_as_it_was(presets, tiny_records, 
     assert configs.difference(config, again) == []
     configs.save(again, tmp_path / "b.yaml")
     assert (tmp_path / "b.yaml").read_text() == (tmp_path / "a.yaml").read_text()
+
+
+def test_a_file_may_be_sorted_by_name(presets, tmp_path):
+    # "mobilenet" before "type": the type must be known first all the same.
+    config = presets["ssd_mobilenet_v2_fpn"]
+    configs.save(config, tmp_path / "a.yaml")
+    tree = yaml.safe_load((tmp_path / "a.yaml").read_text())
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(tree, sort_keys=True))
+    assert configs.difference(configs.load(tmp_path / "a.yaml"), config) == []
 
 
 def test_an_unknown_preset_names_the_nearest():

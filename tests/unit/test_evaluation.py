@@ -283,6 +283,12 @@ def test_an_example_holds_truth_and_what_was_shown(tmp_path):
     assert missed.detections.xyxy.shape == (0, 4)
 
 
+def test_a_difficult_object_is_no_example_of_a_miss(tmp_path):
+    path = truth_file(tmp_path, [(1, 1, (10, 10, 90, 90), True), (2, 1, (10, 10, 20, 20))])
+    found = evaluation.examples(evaluation.match(path, []), path, "misses", 0.5)
+    assert [example.image for example in found] == ["2.jpg"]
+
+
 def test_an_unknown_kind_of_example_is_refused(tmp_path):
     path, results = four_faults(tmp_path)
     with pytest.raises(CourseError, match=r"kind: 'miss'; use 'hits', 'misses' or"):

@@ -163,14 +163,25 @@ def test_a_training_stopped_in_its_last_evaluation_makes_up_for_it(trained, tmp_
     assert (folder / detectors.WEIGHTS).is_file()
 
 
+def test_what_happened_after_the_checkpoint_is_forgotten(trained, tmp_path):
+    folder = tmp_path / "06_ssd"
+    shutil.copytree(trained.folder, folder)
+    rows = (folder / training.HISTORY).read_text().splitlines()
+    rows.append(rows[-1].replace(f"{trained.STEPS},", f"{trained.STEPS + 2},", 1))
+    (folder / training.HISTORY).write_text("\n".join(rows))
+    assert training.read_history(folder)[-1]["step"] == trained.STEPS + 2
+    _, history = training.train(trained.config, folder, label_map=trained.label_map)
+    assert history[-1]["step"] == trained.STEPS
+
+
 @pytest.fixture(scope="module")
 def killed(trained, tmp_path_factory):
-    """The training of `trained` once more, killed after 6 steps; checkpoints every 4."""
+    """The training of `trained` once more, killed after 14 steps; checkpoints every 4."""
     folder, seen = tmp_path_factory.mktemp("killed") / "06_ssd", []
 
     def kill(history):
         seen[:] = [dict(row) for row in history]
-        if history[-1]["step"] == 6:
+        if history[-1]["step"] == 14:
             raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):
@@ -187,9 +198,9 @@ def killed(trained, tmp_path_factory):
 
 def test_a_killed_training_has_the_last_checkpoint_and_its_history(killed):
     folder, _ = killed
-    assert [row["step"] for row in training.read_history(folder)] == [2, 4]
+    assert [row["step"] for row in training.read_history(folder)] == [2, 4, 6, 8, 10, 12]
     checkpoint = tf.train.latest_checkpoint(str(folder / training.CHECKPOINTS))
-    assert checkpoint.endswith("-4")
+    assert checkpoint.endswith("-12")
     assert not (folder / detectors.WEIGHTS).exists()
 
 
@@ -214,7 +225,7 @@ def test_another_config_sets_the_folder_aside_and_a_lost_loss_is_said(killed, ti
         training.train(config, folder, label_map=label_map, report_every=1)
     assert "was trained with another config" in capsys.readouterr().out
     previous = folder.with_name("06_ssd.previous")
-    assert [row["step"] for row in training.read_history(previous)] == [2, 4]
+    assert training.read_history(previous)[-1]["step"] == 12
     assert not (folder / detectors.WEIGHTS).exists()
     assert configs.difference(configs.load(folder / "training.yaml"), config) == []
 
