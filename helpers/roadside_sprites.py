@@ -44,11 +44,11 @@ LIGHTS = {
             (0.43, 0.42, 0.48), (0.34, 0.24, 0.15), 0.018, 2.6, 0.45, True,
         ),
         Light(
-            "rain", (112, 117, 126), (150, 154, 162), (146, 150, 158), 190.0,
+            "rain", (112, 117, 126), (150, 154, 162), (146, 150, 158), 300.0,
             (0.43, 0.44, 0.47), (0.02, 0.02, 0.02), 0.016, 2.2, 1.0, True,
         ),
         Light(
-            "fog", (168, 171, 175), (180, 182, 185), (178, 180, 183), 85.0,
+            "fog", (168, 171, 175), (180, 182, 185), (178, 180, 183), 130.0,
             (0.55, 0.56, 0.57), (0.03, 0.03, 0.03), 0.014, 1.8, 1.0, True,
         ),
     )
@@ -496,7 +496,7 @@ def camera_cabinet(rng, sky) -> list[Quad]:
 
 
 # One make is common and others are rare, as on the roads of one country.
-SPEED_CAMERAS = (*[camera_swiss] * 4, *[camera_box] * 2, camera_tower, camera_cabinet)
+SPEED_CAMERAS = (*[camera_swiss] * 6, *[camera_box] * 2, camera_tower, camera_cabinet)
 
 
 # --------------------------------------------------------------------------- signs, look-alikes

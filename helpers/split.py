@@ -40,9 +40,10 @@ def by_clip(
 ) -> dict[str, str]:
     """Put whole clips into validation so that its share comes closest to `val_ratio`.
 
-    `clips` maps image to clip. The share is of boxes when `boxes_per_image` is given, else
-    of images; clips without any box are then shared out by images. Among equally good choices
-    `seed` decides. Returns image -> "train" or "val". CourseError when there is only one clip.
+    `clips` maps image to clip. The share is of images: by boxes, a few crowded clips would
+    make up the whole validation. Where `boxes_per_image` is given, clips with and without
+    boxes are shared out each for themselves. Among equally good choices `seed` decides. Returns
+    image -> "train" or "val". CourseError when there is only one clip.
     """
     _check_ratio(val_ratio)
     images_of, boxes_of = Counter(clips.values()), Counter()
@@ -55,7 +56,7 @@ def by_clip(
             'record another clip, or use split="frame" and trust its scores less'
         )
     shuffled = random.Random(seed)
-    held_out = _closest(with_boxes, boxes_of, val_ratio, shuffled, need_one=True)
+    held_out = _closest(with_boxes, images_of, val_ratio, shuffled, need_one=True)
     empty = sorted(set(images_of) - set(with_boxes))
     held_out |= _closest(empty, images_of, val_ratio, shuffled, need_one=False)
     return {image: "val" if clip in held_out else "train" for image, clip in clips.items()}

@@ -38,15 +38,17 @@ def test_whole_clips_and_the_closest_share(sizes, ratio, seed):
     assert abs(held - target) == pytest.approx(best)
 
 
-def test_the_share_is_of_boxes_when_they_are_given():
-    clips = clips_of({"a": 10, "b": 10, "empty_1": 5, "empty_2": 5})
-    boxes = {image: {"a": 4, "b": 1}.get(clip, 0) for image, clip in clips.items()}
-    chosen = split.by_clip(clips, 0.2, seed=0, boxes_per_image=boxes)
-    assert {clip for image, clip in clips.items() if chosen[image] == "val"} in (
-        {"b"},
-        {"b", "empty_1"},
-        {"b", "empty_2"},
+def test_clips_with_and_without_boxes_are_shared_out_each_for_themselves():
+    clips = clips_of(
+        {**{f"boxes_{i}": 10 for i in range(5)}, **{f"empty_{i}": 5 for i in range(5)}}
     )
+    # One crowded clip must not make up the validation: the share is of images.
+    crowded = {"boxes_0": 40}
+    boxes = {i: 0 if c.startswith("empty") else crowded.get(c, 1) for i, c in clips.items()}
+    for seed in range(5):
+        chosen = split.by_clip(clips, 0.2, seed, boxes_per_image=boxes)
+        held = {clips[image] for image, side in chosen.items() if side == "val"}
+        assert sorted(clip.split("_")[0] for clip in held) == ["boxes", "empty"]
 
 
 def test_the_seed_decides_among_equals():
