@@ -17,6 +17,7 @@ from helpers.artifacts import artifact, read_manifest
 from helpers.errors import CourseError
 
 MARGIN = 4  # pixels kept around the object of a tile
+LARGEST = 0.6  # of a tile's side: larger objects leave no surroundings to learn from
 KEPT = 0.5  # of a box must lie in the tile, or it is left out
 
 
@@ -66,7 +67,7 @@ def tile_records(
 def fits(records: Path, tile: int, height: int, width: int) -> bool:
     """Whether tiles are of use: objects are small beside a tile, and images larger than one.
 
-    Reads train.json of `records`; 19 of 20 objects must be at most half a tile large once the
+    Reads train.json of `records`; 19 of 20 objects must be at most LARGEST of a tile large once the
     image has shrunk to fit height x width.
     """
     import json
@@ -81,7 +82,7 @@ def fits(records: Path, tile: int, height: int, width: int) -> bool:
     scale = {image["id"]: small[image["id"]][1] / image["width"] for image in data["images"]}
     sides = [max(a["bbox"][2:]) * scale[a["image_id"]] for a in data["annotations"]]
     large_enough = all(min(size) >= tile for size in small.values())
-    return bool(sides) and large_enough and np.percentile(sides, 95) <= tile / 2
+    return bool(sides) and large_enough and np.percentile(sides, 95) <= LARGEST * tile
 
 
 def _boxes(example) -> np.ndarray:

@@ -28,18 +28,56 @@ def share(value):
     return value is None or 0 <= value <= 1
 
 
+def exactly(expected):
+    return lambda value: value == expected
+
+
 # What each lesson must have recorded, and what its value must satisfy.
 EXPECTED: dict[str, dict[str, Callable]] = {
-    "00_start_here": {},
-    "01_collect_images": {},
-    "02_extract_frames": {},
-    "03_check_annotations": {},
-    "04_write_tfrecords": {},
-    "05_edit_the_config": {},
-    "06_train_ssd": {},
-    "07_train_faster_rcnn": {},
-    "08_evaluate_and_compare": {},
-    "11_video_inference": {},
+    "00_start_here": {"frames": exactly(75), "detections": positive, "seconds": positive},
+    "01_collect_images": {"clips": exactly(4), "footage_seconds": exactly(4.0)},
+    "02_extract_frames": {"frames": exactly(24), "clips": exactly(4), "near_copies": share},
+    "03_check_annotations": {
+        "findings": exactly(0),
+        "train_images": exactly(18),
+        "val_images": exactly(6),
+        "train_boxes": positive,
+        "val_boxes": positive,
+        "clips_apart": exactly(True),
+        "split": exactly("clip"),
+        "labels": exactly(["speed_camera"]),
+    },
+    "04_write_tfrecords": {"train_images": exactly(18), "val_images": exactly(6)},
+    "05_edit_the_config": {
+        "num_classes": exactly(2),
+        "training_images": lambda value: value >= 18,
+        "ssd_steps": exactly(4),
+        "faster_rcnn_steps": exactly(4),
+    },
+    "06_train_ssd": {
+        "steps": exactly(4),
+        "AP": share,
+        "AP50": share,
+        "loss_first": positive,
+        "loss_last": positive,
+        "images_per_second": positive,
+    },
+    "07_train_faster_rcnn": {
+        "steps": exactly(4),
+        "AP": share,
+        "AP50": share,
+        "loss_first": positive,
+        "loss_last": positive,
+        "images_per_second": positive,
+    },
+    "08_evaluate_and_compare": {
+        **{f"{d}_{m}": share for d in ("ssd", "faster_rcnn") for m in ("AP", "AP50")},
+        "ssd_parameters": lambda value: 500_000 < value < 2_000_000,
+        "faster_rcnn_parameters": lambda value: 500_000 < value < 3_000_000,
+        "ssd_ms_per_image": positive,
+        "held_out_images": exactly(6),
+    },
+    "11_video_inference": {"frames": exactly(15), "detections": lambda value: value >= 0},
 }
 
 FOLDERS = {
