@@ -268,7 +268,7 @@ def pack(workspace: Path, folder: Path) -> None:
     kept = {name: scores[name] for name in ("AP", "AP50", "AP50_low", "AP50_high")}
     kept["images"] = lesson["values"]["held_out_images"]
     kept["interval_over"] = scores["interval_over"]
-    kept["command"] = "make course FROM=01 && make detector"
+    kept["command"] = "make course && make detector"
     (folder / "scores.json").write_text(json.dumps(kept, indent=1) + "\n")
 
 

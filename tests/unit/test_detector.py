@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import shutil
 from types import SimpleNamespace
 
@@ -226,3 +227,19 @@ def test_a_faster_rcnn_shows_its_proposals(tiny_config, picture):
     assert found.xyxy[:, [0, 2]].max() <= width + 1e-3
     assert found.xyxy[:, [1, 3]].max() <= height + 1e-3
     assert found.xyxy[:, 3].max() > 64
+
+
+def test_the_shipped_detector_comes_with_the_scores_it_has(trained, tmp_path):
+    workspace, folder = tmp_path / "run", tmp_path / "shipped"
+    shutil.copytree(trained.folder, workspace / "06_ssd")
+    scores = {"AP": 0.5, "AP50": 0.9, "AP50_low": 0.8, "AP50_high": 0.95, "interval_over": "clips"}
+    for path, page in (
+        ("08_evaluation/metrics.json", {"SSD": scores | {"ms_per_image": 1.0}}),
+        ("lessons/08_evaluate_and_compare.json", {"values": {"held_out_images": 7}}),
+    ):
+        (workspace / path).parent.mkdir(exist_ok=True)
+        (workspace / path).write_text(json.dumps(page))
+    detectors.pack(workspace, folder)
+    assert detectors.load(folder).labels == trained.detector.labels
+    stored = json.loads((folder / "scores.json").read_text())
+    assert stored == scores | {"images": 7, "command": "make course && make detector"}
