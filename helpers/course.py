@@ -433,6 +433,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from helpers import publish
 
             publish.publish(root, workspace, only=options.only)
+            if not options.only:
+                run_folder = root / resolve_workspace(workspace, root)
+                publish.result_picture(run_folder, root / "data" / "pictures" / "result.jpg")
         else:
             summary = run(
                 root,

@@ -57,12 +57,12 @@ def images(
         drawn = []
         for box in truth[i] if truth else ():
             drawn.append((box.xmin, box.ymin, box.xmax, box.ymax))
-            _box(ax, drawn[-1], TRUTH, "-", box.label if labels else None)
+            draw_box(ax, drawn[-1], TRUTH, "-", box.label if labels else None)
         if detections:
             found = detections[i]
             for xyxy, score in zip(found.xyxy, found.confidence, strict=True):
                 drawn.append(tuple(xyxy))
-                _box(ax, xyxy, PREDICTION, "--", f"{score:.2f}")
+                draw_box(ax, xyxy, PREDICTION, "--", f"{score:.2f}")
         if zoom and drawn:
             _zoom(ax, drawn, pictures[i].shape)
         if titles:
@@ -353,7 +353,8 @@ def _nothing(caption: str) -> None:
     print(f"{caption} (There is nothing to show.)")
 
 
-def _box(ax, xyxy, colour: str, style: str, text: str | None) -> None:
+def draw_box(ax, xyxy, colour: str, style: str, text: str | None) -> None:
+    """Draw one box (xyxy, pixels) with an optional text on axes that show a picture."""
     from matplotlib import patheffects
     from matplotlib.patches import Rectangle
 

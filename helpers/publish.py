@@ -67,6 +67,33 @@ def publish(root: Path, workspace: str | Path, only: str | None = None) -> None:
         print(f"{path.stem:<28} {len(text.encode()) / 1000:.0f} kB")
 
 
+def result_picture(workspace: Path, path: Path) -> None:
+    """Save the first picture of the lessons: a frame of lesson 11's clip with its detections.
+
+    The frame is that with the surest detection of a box 100 to 320 pixels high.
+    """
+    import cv2
+    import matplotlib.pyplot as plt
+    import pandas as pd
+
+    from helpers import plots, video
+
+    rows = pd.read_csv(workspace / "11_video" / "detections.csv")
+    height = rows["ymax"] - rows["ymin"]
+    number = rows[height.between(100, 320)].sort_values("score")["frame"].iloc[-1]
+    (source,) = (workspace / "11_source" / "clips").glob("*.mp4")
+    ((_, image),) = video.decode(source, {int(number)})
+    figure = plt.figure(figsize=(image.shape[1] / 100, image.shape[0] / 100), dpi=100)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    axes.axis("off")
+    for row in rows[rows["frame"] == number].itertuples():
+        xyxy = (row.xmin, row.ymin, row.xmax, row.ymax)
+        plots.draw_box(axes, xyxy, plots.PREDICTION, "--", f"{row.label} {row.score:.2f}")
+    figure.savefig(path, pil_kwargs={"quality": 85})
+    plt.close(figure)
+
+
 def clean(name: str, source: Any, executed: Any) -> Any:
     """Return the notebook `source` with the outputs of `executed` that a reader should see."""
     ran = [

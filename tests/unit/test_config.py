@@ -227,7 +227,7 @@ def test_a_preset_has_no_rate_until_one_is_given(ssd):
             {"task.model.input_size": [320, 320, 3], "task.model.max_level": 7},
             r"320x320 is not a multiple of 2\^max_level = 128; use 256x256, or a lower",
         ),
-        ({"task.model.input_size": [20, 128, 3]}, r"use 128x128"),
+        ({"task.model.input_size": [20, 128, 3]}, r"use 64x128"),
         ({"task.model.input_size": [384, 640]}, r"\[384, 640\]; give \[height, width, 3\]"),
         ({"task.model.num_classes": 1}, r"num_classes: 1; give your classes \+ 1"),
         ({"task.train_data.global_batch_size": 0}, r"global_batch_size: 0"),

@@ -199,7 +199,7 @@ def test_interruption_ends_cleanly_and_a_second_run_is_refused(tmp_path):
     sleep = (
         "import pathlib, time\n"
         "pathlib.Path('kernel').write_text(str(__import__('os').getpid()))\n"
-        "try:\n    time.sleep(60)\nfinally:\n    pathlib.Path('tidied').touch()"
+        "try:\n    time.sleep(600)\nfinally:\n    pathlib.Path('tidied').touch()"
     )
     root = samples.course(tmp_path / "course", c02={"cells": [sleep]})
     process = subprocess.Popen(

@@ -48,7 +48,7 @@ def test_an_example_holds_what_both_readers_ask_for():
         "image/object/class/label": [1, 2],
         "image/object/difficult": [0, 1],
         "image/object/truncated": [0, 1],
-        "image/object/is_crowd": [0, 0],
+        "image/object/is_crowd": [0, 1],
         "image/object/area": [800.0, 3475.0],
     }
     for key, value in expected.items():
