@@ -434,7 +434,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             publish.publish(root, workspace, only=options.only)
             if not options.only:
-                run_folder = root / resolve_workspace(workspace, root)
+                run_folder = root / lessons_module.resolve_workspace(workspace, root)
                 publish.result_picture(run_folder, root / "data" / "pictures" / "result.jpg")
         else:
             summary = run(
