@@ -210,6 +210,8 @@ def test_interruption_ends_cleanly_and_a_second_run_is_refused(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A suite that was started in the background (`make test &`) hands down "ignore Ctrl-C".
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     end = time.monotonic() + 120
     while not (root / "kernel").exists() and time.monotonic() < end:
