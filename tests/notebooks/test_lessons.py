@@ -34,7 +34,7 @@ def exactly(expected):
 
 # What each lesson must have recorded, and what its value must satisfy.
 EXPECTED: dict[str, dict[str, Callable]] = {
-    "00_start_here": {"frames": exactly(75), "detections": positive, "seconds": positive},
+    "00_start_here": {"frames": exactly(15), "detections": positive, "seconds": positive},
     "01_collect_images": {"clips": exactly(4), "footage_seconds": exactly(4.0)},
     "02_extract_frames": {"frames": exactly(24), "clips": exactly(4), "near_copies": share},
     "03_check_annotations": {
