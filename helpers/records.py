@@ -160,7 +160,7 @@ def write(dataset: Path, folder: Path, *, shards: int = 4) -> dict:
             counts[split] = _count(found.values(), label_map) | {"shards": names}
     shutil.copyfile(dataset / "label_map.pbtxt", folder / "label_map.pbtxt")
     paths = sorted(folder.iterdir())
-    return counts | {"sha256": {path.name: _sha256(path) for path in paths}}
+    return counts | {"sha256": {path.name: sha256(path) for path in paths}}
 
 
 def read(path: Path | str) -> Iterator:
@@ -280,7 +280,8 @@ def _count(annotations, label_map: Mapping[str, int]) -> dict:
     }
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -17,6 +17,7 @@ from helpers import detector as detectors
 from helpers.annotations import read_label_map
 from helpers.artifacts import artifact, fingerprint_of, read_manifest, write_manifest
 from helpers.errors import CourseError
+from helpers.records import sha256
 
 CHECKPOINTS = "checkpoints"
 EVENTS = "events"
@@ -44,11 +45,7 @@ def shrink_records(records: Path, folder: Path, *, height: int, width: int) -> d
     for source in [*records.glob("*.json"), *records.glob("*.pbtxt")]:
         if source.name != "manifest.json":
             shutil.copyfile(source, folder / source.name)
-    hashes = {}
-    for path in sorted(folder.iterdir()):
-        with path.open("rb") as file:
-            hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return counts | {"sha256": hashes}
+    return counts | {"sha256": {path.name: sha256(path) for path in sorted(folder.iterdir())}}
 
 
 def _shrink_example(record: bytes, height: int, width: int) -> bytes:
