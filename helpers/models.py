@@ -46,9 +46,9 @@ _SMALL = {
     "task.model.decoder.fpn.num_filters": 64,
     "task.model.min_level": 3,
     "task.model.max_level": 6,
-    # Large, because the objects are small: 1280x720 shrinks to 960x540, and an object of 24 pixels
-    # to 18. Training does not pay for it, since it reads tiles.
-    "task.model.input_size": [576, 960, 3],
+    # Large, because the objects are small: 720p stays as it is, and 1080p shrinks by a third.
+    # Training does not pay for it, since it reads tiles.
+    "task.model.input_size": [768, 1280, 3],
     "task.model.norm_activation.use_sync_bn": False,
     # The running means must keep up with a run of a few hundred steps, or evaluation
     # normalises by numbers that training has long left (MODEL_GARDEN: 0.99 cost 0.25 AP).
@@ -101,6 +101,9 @@ _TABLE = (
             "task.model.head.num_convs": 2,
             "task.model.head.num_filters": 64,
             "task.model.head.use_separable_conv": True,
+            # With one class the best 1000 of all boxes give the same scores as the usual 5000,
+            # and a frame takes half the time.
+            "task.model.detection_generator.pre_nms_top_k": 1000,
             # A box of 5x12 pixels rarely overlaps a grid of 8 pixels by half.
             "task.train_data.parser.match_threshold": 0.4,
             "task.train_data.parser.unmatched_threshold": 0.4,

@@ -45,8 +45,8 @@ PROFILES: dict[str, Budget] = {
     # Real results on two cores, the whole course in under 25 minutes.
     "cpu": Budget(
         # Many short clips: a detector learns more from another road than from more of the same.
-        clips=60,
-        clip_seconds=2.0,
+        clips=120,
+        clip_seconds=1.5,
         frame_every=5,
         val_ratio=0.2,
         shards=2,
@@ -54,7 +54,7 @@ PROFILES: dict[str, Budget] = {
         ssd_steps=1400,
         ssd_batch=12,
         frcnn_preset="faster_rcnn_cpu",
-        frcnn_steps=1000,
+        frcnn_steps=1300,
         frcnn_batch=8,
         eval_every=700,
         video_seconds=6.0,

@@ -9,86 +9,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from helpers import config as configs
 from helpers import detector as detectors
 from helpers.annotations import read_label_map
-from helpers.artifacts import artifact, fingerprint_of, read_manifest, write_manifest
+from helpers.artifacts import fingerprint_of, read_manifest, write_manifest
 from helpers.errors import CourseError
-from helpers.records import sha256
 
 CHECKPOINTS = "checkpoints"
 EVENTS = "events"
 HISTORY = "history.csv"
-
-
-@artifact
-def shrink_records(records: Path, folder: Path, *, height: int, width: int) -> dict:
-    """Copy records with each image shrunk to fit height x width: decode the large ones once.
-
-    Decoding and shrinking a 1080p image takes longer than training on it. Boxes are relative
-    and stay as they are. Also copies the COCO files, whose boxes stay in original pixels.
-    """
-    import tensorflow as tf
-    from tqdm.auto import tqdm
-
-    counts = read_manifest(records)["counts"]
-    total = counts["train"]["images"] + counts["val"]["images"]
-    with tqdm(total=total, desc="shrinking", unit="image") as bar:
-        for source in sorted(records.glob("*.tfrecord")):
-            with tf.io.TFRecordWriter(str(folder / source.name)) as writer:
-                for record in tf.data.TFRecordDataset(str(source)).as_numpy_iterator():
-                    writer.write(_shrink_example(record, height, width))
-                    bar.update()
-    for source in [*records.glob("*.json"), *records.glob("*.pbtxt")]:
-        if source.name != "manifest.json":
-            shutil.copyfile(source, folder / source.name)
-    return counts | {"sha256": {path.name: sha256(path) for path in sorted(folder.iterdir())}}
-
-
-def _shrink_example(record: bytes, height: int, width: int) -> bytes:
-    import tensorflow as tf
-
-    example = tf.train.Example.FromString(record)
-    feature = example.features.feature
-    encoded = np.frombuffer(feature["image/encoded"].bytes_list.value[0], np.uint8)
-    image = detectors.fit(cv2.imdecode(encoded, cv2.IMREAD_COLOR), height, width)
-    data = encode_jpeg(image)
-    feature["image/encoded"].bytes_list.value[0] = data
-    feature["image/key/sha256"].bytes_list.value[0] = hashlib.sha256(data).hexdigest().encode()
-    sides = (feature[f"image/{side}"].int64_list.value[0] for side in ("height", "width"))
-    scale = image.shape[0] * image.shape[1] / math.prod(sides)
-    areas = feature["image/object/area"].float_list.value
-    areas[:] = [area * scale for area in areas]
-    feature["image/format"].bytes_list.value[0] = b"jpeg"
-    feature["image/height"].int64_list.value[0] = image.shape[0]
-    feature["image/width"].int64_list.value[0] = image.shape[1]
-    return example.SerializeToString(deterministic=True)
-
-
-def first_images(records: Path, count: int) -> list[np.ndarray]:
-    """Return the first training images of a folder of records: RGB, uint8."""
-    import tensorflow as tf
-
-    files = [str(path) for path in sorted(records.glob("train-*.tfrecord"))]
-    found = []
-    for record in tf.data.TFRecordDataset(files).take(count).as_numpy_iterator():
-        feature = tf.train.Example.FromString(record).features.feature
-        encoded = np.frombuffer(feature["image/encoded"].bytes_list.value[0], np.uint8)
-        found.append(cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))
-    return found
-
-
-def encode_jpeg(image: np.ndarray) -> bytes:
-    """Return a BGR image as JPEG of quality 95 with full colour resolution.
-
-    With the usual half of it, a red rim two pixels wide would be gone.
-    """
-    options = [cv2.IMWRITE_JPEG_QUALITY, 95]
-    options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    return cv2.imencode(".jpg", image, options)[1].tobytes()
 
 
 def train(

@@ -1,73 +1,17 @@
 import csv
 import shutil
 
-import cv2
 import numpy as np
 import pytest
 
 from helpers import config as configs
 from helpers import detector as detectors
-from helpers import records, training
+from helpers import training
 from helpers.annotations import write_label_map
 from helpers.artifacts import read_manifest
 from helpers.errors import CourseError
 
 tf = pytest.importorskip("tensorflow")
-
-BOX = [f"image/object/bbox/{edge}" for edge in ("xmin", "ymin", "xmax", "ymax")]
-
-
-def examples(folder):
-    """Every record of a folder by its id."""
-    found = [item for path in sorted(folder.glob("*.tfrecord")) for item in records.read(path)]
-    return {records.values(item, "image/source_id")[0]: item for item in found}
-
-
-def decoded(item):
-    data = np.frombuffer(records.values(item, "image/encoded")[0], np.uint8)
-    return cv2.imdecode(data, cv2.IMREAD_COLOR)
-
-
-@pytest.fixture(scope="module")
-def shrunk(tiny_records, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("shrunk") / "05_records"
-    return training.shrink_records(tiny_records, folder, height=48, width=96)
-
-
-def test_shrinking_keeps_everything_but_pixels(tiny_records, shrunk):
-    before, after = examples(tiny_records), examples(shrunk)
-    assert len(before) == 24
-    assert before.keys() == after.keys()
-    for number, item in before.items():
-        for key in (*BOX, "image/object/class/label", "image/filename", "image/object/difficult"):
-            assert records.values(after[number], key) == records.values(item, key)
-    old, new = (read_manifest(folder)["counts"] for folder in (tiny_records, shrunk))
-    assert (new["train"], new["val"]) == (old["train"], old["val"])
-    for name in ("train.json", "val.json", "label_map.pbtxt"):
-        assert (shrunk / name).read_bytes() == (tiny_records / name).read_bytes()
-
-
-def test_shrinking_shrinks_the_images(tiny_records, shrunk):
-    before, after = examples(tiny_records), examples(shrunk)
-    for number, item in after.items():
-        image = decoded(item)
-        assert image.shape == (48, 80, 3)
-        assert records.values(item, "image/height") == [48]
-        assert records.values(item, "image/width") == [80]
-        expected = detectors.fit(decoded(before[number]), 48, 96)
-        assert np.abs(image.astype(int) - expected).mean() < 4
-        areas = [records.values(each[number], "image/object/area")[0] for each in (before, after)]
-        assert areas[1] == pytest.approx(areas[0] / 4)
-
-
-def test_shrunk_records_pass_the_verification(tiny_records, shrunk):
-    assert records.verify(shrunk) == records.verify(tiny_records)
-
-
-def test_shrunk_records_are_made_once(tiny_records, shrunk, capsys):
-    capsys.readouterr()
-    training.shrink_records(tiny_records, shrunk, height=48, width=96)
-    assert "already made" in capsys.readouterr().out
 
 
 def test_a_stopped_training_returns_and_keeps_what_there_is(trained):
