@@ -394,16 +394,17 @@ def camera_swiss(rng, sky) -> list[Quad]:
         (-w / 2, w / 2, -d / 2, d / 2, top + 0.08),
         {n: lid for n in ("left", "right", "front")},
     )
-    x = w * 0.08
+    x, reach = w * 0.08, rng.uniform(0.22, 0.42)
     hood = weathered(rng, 48, 96, np.float32(grey) * 0.8)
     dark = plain(48, 96, (26, 27, 30))
     quads += hexahedron(
         sky,
-        (x - 0.18, x + 0.24, -d / 2 - 0.22, -d / 2, top - 0.52),
-        (x - 0.18, x + 0.24, -d / 2 - 0.16, -d / 2, top - 0.40),
+        (x - 0.18, x + 0.24, -d / 2 - reach, -d / 2, top - 0.52),
+        (x - 0.18, x + 0.24, -d / 2 - reach + 0.06, -d / 2, top - 0.40),
         {"left": hood, "right": hood, "top": hood, "front": dark},
     )
-    return turned(quads, rng.choice([-1, 1]) * rng.uniform(8, 28))
+    # It looks across the road, so that drivers see its side as often as its front.
+    return turned(quads, rng.choice([-1, 1]) * rng.uniform(5, 60))
 
 
 def camera_tower(rng, sky) -> list[Quad]:
@@ -430,7 +431,7 @@ def camera_tower(rng, sky) -> list[Quad]:
         sky, (-r, r, -r, r, 0), (-r, r, -r, r, height),
         {"left": face(), "right": face(), "front": face(), "top": flat},
     )  # fmt: skip
-    return turned(quads, rng.uniform(-25, 25))
+    return turned(quads, rng.uniform(-45, 45))
 
 
 def camera_box(rng, sky) -> list[Quad]:
@@ -464,7 +465,7 @@ def camera_box(rng, sky) -> list[Quad]:
         (-w / 2, w / 2, -d / 2, d / 2, pole + body + 0.06),
         {"left": lid, "right": lid, "front": lid},
     )  # fmt: skip
-    return turned(quads, rng.uniform(-20, 20))
+    return turned(quads, rng.uniform(-45, 45))
 
 
 def camera_cabinet(rng, sky) -> list[Quad]:
@@ -492,7 +493,7 @@ def camera_cabinet(rng, sky) -> list[Quad]:
             {"left": side, "right": side, "front": front, "top": side},
         )  # fmt: skip
         y += height + 0.015
-    return turned(quads, rng.uniform(-22, 22))
+    return turned(quads, rng.uniform(-45, 45))
 
 
 # One make is common and others are rare, as on the roads of one country.
