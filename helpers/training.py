@@ -105,7 +105,9 @@ def train(
         data = data.with_options(options)
     batches = iter(data)
     history = [row for row in read_history(folder) if row["step"] <= first]
-    if first:
+    if first == total:
+        print(f"{folder.name}: trained already, {total} steps.")
+    elif first:
         print(f"{folder.name}: going on after step {first} of {total}.")
     detector = detectors.build(whole, config, labels)
     events = tf.summary.create_file_writer(str(folder / EVENTS))
