@@ -209,6 +209,19 @@ def read_folder(folder: Path | str) -> list[Annotation]:
     return [read_voc(path) for path in natural(folder.glob("*.xml"))]
 
 
+def merged(annotations: Sequence[Annotation], drawn: Path | str | None) -> list[Annotation]:
+    """`annotations`, with those of the folder `drawn` in place of others of the same frame.
+
+    Two belong to the same frame when their XML files share a stem. What only `drawn` has comes
+    last. Without a folder, `annotations` come back as they are.
+    """
+    if drawn is None or not Path(drawn).is_dir():
+        return list(annotations)
+    by_stem = {Path(annotation.source).stem: annotation for annotation in read_folder(drawn)}
+    found = [by_stem.pop(Path(a.source or a.image).stem, a) for a in annotations]
+    return [*found, *by_stem.values()]
+
+
 def images_in(folder: Path | str) -> list[Path]:
     """The image files of a folder by suffix, in natural order.
 

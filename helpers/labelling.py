@@ -21,6 +21,7 @@ from helpers.annotations import (
     Box,
     fault,
     images_in,
+    merged,
     natural,
     pair,
     read_folder,
@@ -80,18 +81,6 @@ def queue(
         return 2 if annotation else 1
 
     return [path.name for path in sorted(map(Path, images), key=place)]
-
-
-def merged(annotations: Sequence[Annotation], out_folder: Path | str | None) -> list[Annotation]:
-    """`annotations`, with those drawn by hand in place of others of the same image, or added.
-
-    Two belong to the same image when their XML files share a stem. Without a folder, or as long
-    as nothing is in it, `annotations` come back as they are. CourseError for a broken XML file.
-    """
-    drawn = [read_voc(Path(out_folder) / f"{stem}.xml") for stem in _stems(out_folder)]
-    by_stem = {Path(annotation.source).stem: annotation for annotation in drawn}
-    found = [by_stem.pop(Path(_source(a)).stem, None) or a for a in annotations]
-    return [*found, *by_stem.values()]
 
 
 def widget(
@@ -405,11 +394,6 @@ def _from_widget(
             ymax=y + height,
         )
         inside = _clipped(box, base.width, base.height)
-        if old is not None and inside is not None:
-            before = _clipped(old, base.width, base.height)
-            # Edge minus edge plus edge may differ in the last bit: unchanged is unchanged.
-            if before and _measures(before) == {key: item[key] for key in _measures(before)}:
-                inside = before
         # Thinner than the file's own rounding is no box.
         if inside and min(inside.xmax - inside.xmin, inside.ymax - inside.ymin) >= 0.01:
             kept.append(inside)

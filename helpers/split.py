@@ -20,6 +20,7 @@ from helpers.annotations import (
     Annotation,
     Box,
     fault,
+    merged,
     pair,
     read_folder,
     write_label_map,
@@ -150,22 +151,26 @@ def write_dataset(
     val_ratio: float = 0.2,
     seed: int = 0,
     held_out: tuple[str, ...] = (),
+    drawn: Path | None = None,
     rebuild: bool = False,
 ) -> Path:
     """Make the dataset folder from frames and annotations: images, XML, split, label map.
 
     `labels` are the classes to learn, in the order of their ids; None takes all that occur.
     `split` is "clip", "frame" or "author" (images that the author left out stay out);
-    `held_out` names the clips for validation, instead of drawing them.
+    `held_out` names the clips for validation, instead of drawing them. XML files in the folder
+    `drawn`, if there is one, take the place of those of the same frame.
 
     What cannot be trained on is mended or left out, never silently: each such box or image
     is a row of `audit.csv`, whose column `action` says what was done. An image without an
     XML file is left out, one whose XML holds no object stays as background.
     """
     # XML files are drawn and corrected by hand, which the manifest of the frames cannot know.
+    drawn = Path(drawn) if drawn is not None and Path(drawn).is_dir() else None
     contents = hashlib.sha256()
-    for path in sorted((Path(frames_folder) / "annotations").glob("*.xml")):
-        contents.update(path.name.encode() + b"\0" + path.read_bytes())
+    for place in (Path(frames_folder) / "annotations", drawn):
+        for path in sorted(Path(place).glob("*.xml")) if place else ():
+            contents.update(path.name.encode() + b"\0" + path.read_bytes())
     return _write_dataset(
         Path(frames_folder),
         folder,
@@ -174,6 +179,7 @@ def write_dataset(
         val_ratio=val_ratio,
         seed=seed,
         held_out=held_out,
+        drawn=drawn,
         annotations=contents.hexdigest()[:16],
         rebuild=rebuild,
     )
@@ -189,6 +195,7 @@ def _write_dataset(
     val_ratio: float,
     seed: int,
     held_out: tuple[str, ...],
+    drawn: Path | None,
     annotations: str,
 ) -> dict:
     if split not in ("clip", "frame", "author"):
@@ -197,7 +204,7 @@ def _write_dataset(
         raise CourseError(f'split: held_out needs split="clip", not {split!r}')
     rows = read_csv(frames_folder / "frames.csv", ("image", "clip"))
     clips = {row["image"]: row["clip"] for row in rows}
-    found = read_folder(frames_folder / "annotations")
+    found = merged(read_folder(frames_folder / "annotations"), drawn)
     paired = pair(list(clips), found)
     matched = {id(annotation) for annotation in paired.values()}
     orphans = [annotation for annotation in found if id(annotation) not in matched]

@@ -13,7 +13,16 @@ import pytest
 from PIL import Image
 
 from helpers import audit, labelling
-from helpers.annotations import Annotation, Box, images_in, pair, read_folder, read_voc, write_voc
+from helpers.annotations import (
+    Annotation,
+    Box,
+    images_in,
+    merged,
+    pair,
+    read_folder,
+    read_voc,
+    write_voc,
+)
 from helpers.errors import CourseError
 
 WIDTH, HEIGHT = 64, 48
@@ -420,20 +429,20 @@ def test_a_tagged_picture_is_shown_as_its_boxes_were_drawn(frames):
 
 def test_boxes_drawn_by_hand_win(frames):
     given = read_folder(frames / "annotations")
-    assert labelling.merged(given, None) == labelling.merged(given, frames / "none") == given
+    assert merged(given, None) == merged(given, frames / "none") == given
     page = Page(frames)
     page.press("submit", [drawn(3, 4, 10, 12)])
     page.press("skip")
     page.press("submit", [])
-    found = labelling.merged(given, page.out)
+    found = merged(given, page.out)
     assert [(a.image, len(a.boxes)) for a in found] == [
         ("a2.jpg", 0),
         ("a10.jpg", 1),
         ("a1.jpg", 1),
     ]
     without_xml = [dataclasses.replace(a, source="") for a in given]
-    assert {a.image for a in labelling.merged(without_xml, page.out)} == {a.image for a in found}
-    assert len(labelling.merged(without_xml, page.out)) == 3
+    assert {a.image for a in merged(without_xml, page.out)} == {a.image for a in found}
+    assert len(merged(without_xml, page.out)) == 3
 
 
 # --- the widget's own script

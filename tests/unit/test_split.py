@@ -261,6 +261,19 @@ def test_annotations_corrected_by_hand_are_taken_up(frames, tmp_path):
     assert read(dataset, "a_00000.jpg").boxes[0].xmin == RADAR.xmin + 1
 
 
+def test_boxes_drawn_by_hand_lie_apart_and_win(frames, tmp_path):
+    drawn = tmp_path / "labels"
+    dataset = split.write_dataset(frames, tmp_path / "d", drawn=drawn)  # nothing drawn yet
+    (drawn / "annotations").mkdir(parents=True)
+    put(drawn, "a_00000.jpg", dataclasses.replace(RADAR, xmin=RADAR.xmin + 2))
+    (frames / "annotations" / "b_00000.xml").unlink()
+    put(drawn, "b_00000.jpg")
+    split.write_dataset(frames, dataset, drawn=drawn / "annotations")
+    assert read(dataset, "a_00000.jpg").boxes[0].xmin == RADAR.xmin + 2
+    assert read(dataset, "a_00001.jpg").boxes[0].xmin == RADAR.xmin
+    assert read(dataset, "b_00000.jpg").boxes == ()
+
+
 def test_images_outside_the_authors_split_stay_out(frames, tmp_path):
     (frames / "author_split.csv").write_text("image,split\na_00000.jpg,train\nb_00000.jpg,val\n")
     dataset = split.write_dataset(frames, tmp_path / "d", split="author")
