@@ -146,7 +146,7 @@ def test_image_smaller_than_a_tile_is_refused_in_one_line(tiny_records, tmp_path
 def test_tiles_are_of_use_only_where_objects_are_small(tiny_records):
     # Objects of up to 48 pixels in images of 160x96.
     assert inputs.tiles_help(tiny_records, 96, 96, 160)
-    assert not inputs.tiles_help(tiny_records, 64, 96, 160), "objects too large for a tile"
+    assert not inputs.tiles_help(tiny_records, 48, 96, 160), "objects too large for a tile"
     assert not inputs.tiles_help(tiny_records, 128, 96, 160), "images smaller than a tile"
 
 

@@ -86,7 +86,7 @@ def test_a_finished_training_is_not_done_again(trained, capsys):
     assert seen == [history]
     assert [row["step"] for row in history] == [row["step"] for row in trained.history]
     assert read_manifest(trained.folder)["fingerprint"] == manifest["fingerprint"]
-    assert f"after step {trained.STEPS} of {trained.STEPS}" in capsys.readouterr().out
+    assert f"trained already, {trained.STEPS} steps" in capsys.readouterr().out
 
 
 def test_a_training_stopped_in_its_last_evaluation_makes_up_for_it(trained, tmp_path):
