@@ -581,7 +581,6 @@ def _unusual(
 ) -> list[Finding]:
     at_border = min(box.xmin, box.ymin) < 1 or box.xmax > size[0] - 1 or box.ymax > size[1] - 1
     cut = at_border or box.truncated or box.occluded or box.difficult
-    rule = f"over {_FAR_OUT} times their distance away, in logarithms"
     how, found = "look at it: draw it again, delete it, or leave it", []
     for measure, value in _measures(box, size).items():
         fences = usual.get((box.label, measure))
@@ -596,7 +595,7 @@ def _unusual(
             root = math.sqrt(size[0] * size[1])
             shown, unit = [root * v for v in (value, *fences[1:3])], "root of its area, pixels"
         one, low, high = (f"{v:.3g}" for v in shown)
-        text = f"{unit}: {one}; quartiles of {box.label!r} {low} and {high}, {rule}"
+        text = f"{unit}: {one}; half of all {box.label!r} have {low} to {high}"
         found.append(_finding(file, number, kind, text, how))
     return found
 
