@@ -857,8 +857,7 @@ def _mend(
             continue
         turned = wrong.get(("inverted", number))
         if turned is not None:
-            (x1, x2), (y1, y2) = sorted((box.xmin, box.xmax)), sorted((box.ymin, box.ymax))
-            box = dataclasses.replace(box, xmin=x1, ymin=y1, xmax=x2, ymax=y2)
+            box = swap(box)
             actions[turned] = "edges swapped"
         beyond = wrong.get(("outside", number))
         # A box may be both, and only its first fault is a finding.
@@ -872,6 +871,12 @@ def _mend(
             actions[index] = "edges swapped, clipped" if beyond is None else "clipped to the image"
         boxes.append(box)
     return Annotation(name, *size, tuple(boxes), f"{path.stem}.xml")
+
+
+def swap(box: Box) -> Box:
+    """The box with its edges in order: left before right, top before bottom."""
+    (x1, x2), (y1, y2) = sorted((box.xmin, box.xmax)), sorted((box.ymin, box.ymax))
+    return dataclasses.replace(box, xmin=x1, ymin=y1, xmax=x2, ymax=y2)
 
 
 def clip(box: Box, width: float, height: float) -> Box:

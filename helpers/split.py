@@ -405,6 +405,7 @@ def _mend(
         _act(own, "wrong size", f"size set to {width}x{height}, boxes as they are")
         _act(own, "rotated by EXIF", audit.turning(size, annotation))
         boxes: list[Box] = []
+        broken = False
         for number, box in enumerate(annotation.boxes, 1):
             label = known.get(box.label.strip().casefold())
             if label is None:
@@ -418,20 +419,27 @@ def _mend(
                 _act(own, "label", f"read as {label!r}", number)
                 box = dataclasses.replace(box, label=label)
             wrong = fault(box, width, height)
-            if wrong and wrong[0] == "outside":
-                box = audit.clip(box, width, height)
-                gone = fault(box, width, height) is not None
-                action = "left out: wholly outside" if gone else "clipped to the image"
-                _act(own, "outside", action, number)
-                if gone:
+            if wrong and wrong[0] in ("inverted", "outside"):
+                box = audit.clip(audit.swap(box), width, height)
+                lost = fault(box, width, height) is not None
+                action = "edges swapped" if wrong[0] == "inverted" else "clipped to the image"
+                _act(own, wrong[0], "left out: nothing of it is inside" if lost else action, number)
+                if lost:
                     continue
             elif wrong:
                 _act(own, wrong[0], "left out", number)
+                broken = True
                 continue
             if audit.twin(box, boxes):
                 _act(own, "same box twice", "left out", number)
                 continue
             boxes.append(box)
+        if broken and not boxes:
+            # Something is there, nobody knows where: as background it would teach the opposite.
+            for row in own:
+                if row["action"] == "left out":
+                    row["action"] = "image left out: its only box is none"
+            continue
         kept[image] = Annotation(image, width, height, tuple(boxes), f"{Path(image).stem}.xml")
     _act(log, "no annotation", "image left out")
     _act(log, "no image", "annotation left out")

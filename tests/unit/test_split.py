@@ -307,14 +307,15 @@ def test_what_is_bad_is_mended_or_left_out_and_listed(frames, tmp_path):
     put(frames, "gone.jpg", RADAR)
     dataset = split.write_dataset(frames, tmp_path / "d", held_out=("c",))
     assert read(dataset, "a_00000.jpg").boxes == (RADAR, Box("radar", 80, 10, 100, 60))
-    for number in range(1, 4):
+    for number in (1, 3, 4):
         assert read(dataset, f"a_0000{number}.jpg").boxes == (RADAR,)
+    assert read(dataset, "a_00002.jpg").boxes == (Box("radar", 30, 10, 40, 60), RADAR)
     assert (read(dataset, "b_00000.jpg").width, read(dataset, "b_00000.jpg").height) == (100, 80)
     assert {"b_00001.jpg", "b_00002.jpg", "gone.jpg"}.isdisjoint(chosen(dataset))
     assert audited(dataset) == {
         ("a_00000.xml", "2", "outside", "clipped to the image"),
-        ("a_00001.xml", "1", "outside", "left out: wholly outside"),
-        ("a_00002.xml", "1", "inverted", "left out"),
+        ("a_00001.xml", "1", "outside", "left out: nothing of it is inside"),
+        ("a_00002.xml", "1", "inverted", "edges swapped"),
         ("a_00002.xml", "3", "same box twice", "left out"),
         ("a_00003.xml", "1", "label", "read as 'radar'"),
         ("a_00004.xml", "2", "same box twice", "left out"),
@@ -324,6 +325,20 @@ def test_what_is_bad_is_mended_or_left_out_and_listed(frames, tmp_path):
         ("b_00002.jpg", "0", "unreadable image", "image left out"),
         ("d_00001.jpg", "0", "same picture twice", "kept as it is"),
         ("gone.xml", "0", "no image", "annotation left out"),
+    }
+
+
+def test_a_picture_whose_only_box_is_broken_is_no_background(frames, tmp_path):
+    put(frames, "a_00001.jpg", dataclasses.replace(RADAR, xmax=RADAR.xmin))
+    put(frames, "a_00002.jpg", dataclasses.replace(RADAR, xmax=RADAR.xmin), RADAR)
+    put(frames, "a_00003.jpg")
+    dataset = split.write_dataset(frames, tmp_path / "d", held_out=("c",))
+    assert "a_00001.jpg" not in chosen(dataset)
+    assert {"a_00002.jpg", "a_00003.jpg"} <= set(chosen(dataset))
+    assert audited(dataset) == {
+        ("a_00001.xml", "1", "zero area", "image left out: its only box is none"),
+        ("a_00002.xml", "1", "zero area", "left out"),
+        ("a_00003.xml", "0", "empty", "kept as it is"),
     }
 
 
