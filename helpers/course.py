@@ -65,9 +65,9 @@ def run(
     """Run the lessons of the project at `root` in order and return the summary.
 
     A lesson is kept when it was finished with the same source, parameters and files of the
-    learner's own, its folder is still there, and no lesson before it was run again. `first` ("06") starts there, `only`
-    ("06,07") runs just these; both run what they name, finished or not. `extra` are further
-    parameters, given to the lessons that have them.
+    learner's own, its folder is still there, and no lesson before it was run again. `first`
+    ("06") starts there, `only` ("06,07") runs just these; both run what they name, finished or
+    not. `extra` are further parameters, given to the lessons that have them.
 
     Writes `lessons/`, `summary.json` and `report.html` into the workspace. The first lesson
     that fails ends the run; the summary then has the key "failed" with lesson, cell, source
