@@ -8,7 +8,6 @@ same time; being made of convolutions, it then runs on whole frames.
 
 import hashlib
 import json
-import math
 import random
 import shutil
 from pathlib import Path
@@ -42,7 +41,6 @@ def prepare(
     tile: int | None = None,
     per_object: int = 2,
     per_image: int = 2,
-    relight: bool = False,
     seed: int = 0,
 ) -> dict:
     """Copy records with each image shrunk to fit height x width, the training ones as tiles.
@@ -58,8 +56,7 @@ def prepare(
         tile: side of the tiles, pixels of the shrunk image; None keeps images whole.
         per_object: tiles around each object.
         per_image: tiles anywhere in each image.
-        relight: change the light, colour and sharpness of each tile at random.
-        seed: of the places and the light.
+        seed: of the places.
 
     Raises CourseError when a shrunk image is smaller than a tile.
     """
@@ -79,7 +76,7 @@ def prepare(
                         corners = _corners(item, image, tile, per_object, per_image, draw)
                         for corner in corners:
                             tiles += 1
-                            cut = _cut(item, image, corner, tile, tiles, draw if relight else None)
+                            cut = _cut(item, image, corner, tile, tiles)
                             writer.write(cut.SerializeToString(deterministic=True))
                     else:
                         _set_image(item, image)
@@ -181,22 +178,7 @@ def _start(low: float, high: float, size: int, tile: int, draw: random.Random) -
     return draw.randint(min(first, last), max(first, last))
 
 
-def _relit(image: np.ndarray, draw: random.Random) -> np.ndarray:
-    """The same tile by another light and another camera: exposure, contrast, colour, focus."""
-    gamma, gain = math.exp(draw.uniform(-0.4, 0.4)), draw.uniform(0.75, 1.35)
-    tint = np.array([draw.uniform(0.92, 1.08) for _ in range(3)])
-    table = 255 * (np.linspace(0, 1, 256)[:, None] ** gamma) * gain * tint
-    table = table.clip(0, 255).astype(np.uint8)[None]
-    image = cv2.LUT(image, table)
-    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-    colour = draw.uniform(0.4, 1.3)
-    image = cv2.addWeighted(image, colour, grey, 1 - colour, 0)
-    sharp = draw.uniform(-1, 1)
-    blurred = cv2.GaussianBlur(image, (0, 0), 1.0)
-    return cv2.addWeighted(image, 1 + sharp, blurred, -sharp, 0)
-
-
-def _cut(item, image, corner: tuple[int, int], tile: int, number: int, draw=None):
+def _cut(item, image: np.ndarray, corner: tuple[int, int], tile: int, number: int):
     """Return the example of one tile, with the boxes that lie in it by half or more."""
     x, y = corner
     boxes = _boxes(item, image) - [x, y, x, y]
@@ -207,8 +189,7 @@ def _cut(item, image, corner: tuple[int, int], tile: int, number: int, draw=None
     keep = np.flatnonzero(kept_area >= KEPT * area.clip(1e-6))
     cut = type(item)()
     cut.CopyFrom(item)
-    part = image[y : y + tile, x : x + tile]
-    _set_image(cut, _relit(part, draw) if draw else part)
+    _set_image(cut, image[y : y + tile, x : x + tile])
     feature = cut.features.feature
     for i, edge in enumerate(_EDGES):
         feature[edge].float_list.value[:] = inside[keep, i] / tile

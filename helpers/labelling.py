@@ -155,10 +155,13 @@ def widget(
             boxes = drafts.get(name, boxes)
         strange = sorted({box["label"] for box in boxes} - set(labels))
         if strange:
-            said.append(f"not among the labels: {', '.join(map(repr, strange))}")
+            said.append(f"also boxed, and kept: {', '.join(map(repr, strange))}")
+        about_it = [*about[Path(name).stem], *about[Path(_source(given)).stem]]
+        # The box that is in doubt is chosen; once redrawn, objects have other numbers.
+        doubted = set() if target(name).is_file() else {f.object for f in about_it if f.object}
         items = [
             f"{f'object {f.object}: ' if f.object else ''}{f.kind}: {f.value}; {f.fix}"
-            for f in (*about[Path(name).stem], *about[Path(_source(given)).stem])
+            for f in about_it
             if f.kind != "no annotation"
         ]
         saved = sum(target(other).is_file() for other in order)
@@ -170,7 +173,9 @@ def widget(
         with canvas.hold_sync():  # all in one message: never the boxes of one frame on another
             canvas.bboxes = [{}]  # an equal list would not be sent: the browser would keep its own
             canvas.bboxes = boxes
-            canvas.selected_index = -1
+            canvas.selected_index = next(
+                (i for i, b in enumerate(boxes) if b.get("object") in doubted), -1
+            )
             canvas.view_only = annotation is None
             canvas.image_bytes = data
             canvas.frame = name
@@ -199,6 +204,7 @@ def widget(
         if name != order[at]:
             return
         step = -1 if kind == "back" else 1
+        boxes = [box for box in boxes if box["width"] and box["height"]]  # not what a click leaves
         if name in base and boxes != _to_widget(base[name])[0]:
             drafts[name] = boxes
         if 0 <= at + step < len(order):
@@ -219,7 +225,21 @@ export default {
     const send = (content) => model.send(
       { ...content, frame: model.get("frame"), bboxes: model.get("bboxes") });
     const back = () => { send({ type: "back" }); el.querySelector("[tabindex]").focus(); };
+    // A drag that ends beside the picture has ended; text beside it is not dragged along.
+    el.style.userSelect = "none";
+    el.addEventListener("dragstart", (event) => event.preventDefault());
+    const released = (event) => {
+      const picture = el.querySelector("svg");
+      if (!el.isConnected) window.removeEventListener("mouseup", released);
+      else if (picture && !picture.contains(event.target))
+        picture.dispatchEvent(new MouseEvent("mouseup", { bubbles: true }));
+    };
+    window.addEventListener("mouseup", released);
     el.addEventListener("keydown", (event) => {
+      // Ctrl+C is the browser's; a key held down does not save frames that nobody has seen.
+      const held = event.repeat && ["Enter", "Space"].includes(event.code);
+      if (held || event.ctrlKey || event.metaKey || event.altKey) event.stopPropagation();
+      if (held) event.preventDefault();
       if (event.code !== "Backspace") return;
       event.preventDefault();
       event.stopPropagation();

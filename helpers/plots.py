@@ -543,7 +543,9 @@ def findings(
         return _nothing(caption)
     columns = min(4, len(order))
     rows = -(-len(order) // columns)
-    figure, axes = _figure(rows, columns, (11, 3.2 * rows))
+    # Room for four lines of text below each picture.
+    figure, axes = _figure(rows, columns, (11, 3.4 * rows))
+    figure.get_layout_engine().set(h_pad=0.35)
     for ax, finding in zip(axes, order, strict=False):
         name, annotation = places[finding.file]
         _draw_finding(ax, Path(paths[name]), annotation, finding)

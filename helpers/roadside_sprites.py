@@ -394,15 +394,92 @@ def camera_swiss(rng, sky) -> list[Quad]:
         (-w / 2, w / 2, -d / 2, d / 2, top + 0.08),
         {n: lid for n in ("left", "right", "front")},
     )
-    x, reach = w * 0.08, rng.uniform(0.22, 0.42)
+    x = w * 0.08
     hood = weathered(rng, 48, 96, np.float32(grey) * 0.8)
     dark = plain(48, 96, (26, 27, 30))
     quads += hexahedron(
         sky,
-        (x - 0.18, x + 0.24, -d / 2 - reach, -d / 2, top - 0.52),
-        (x - 0.18, x + 0.24, -d / 2 - reach + 0.06, -d / 2, top - 0.40),
+        (x - 0.18, x + 0.24, -d / 2 - 0.22, -d / 2, top - 0.52),
+        (x - 0.18, x + 0.24, -d / 2 - 0.16, -d / 2, top - 0.40),
         {"left": hood, "right": hood, "top": hood, "front": dark},
     )
+    return turned(quads, rng.choice([-1, 1]) * rng.uniform(8, 28))
+
+
+def sheet_metal(rng) -> np.ndarray:
+    """The grey of a housing: dark or nearly white, a little warm or cold."""
+    return rng.uniform(115, 220) * np.float32(
+        [1 + rng.uniform(-0.03, 0.06), 1.0, rng.uniform(0.88, 1.05)]
+    )
+
+
+def camera_shaded(rng, sky) -> list[Quad]:
+    """Like `camera_swiss`, in more shapes: a bright flash over the lens, shaded by hood and cheeks."""
+    grey = sheet_metal(rng)
+    w, d = rng.uniform(0.5, 0.76), rng.uniform(0.5, 0.76)
+    foot, neck, body = rng.uniform(0.6, 1.5), rng.uniform(0.25, 0.4), rng.uniform(1.4, 1.8)
+    column = w * rng.uniform(0.38, 0.55)
+    top = foot + neck + body
+    front, side = weathered(rng, 320, 176, grey), weathered(rng, 320, 160, grey)
+    left = rng.uniform(0.2, 0.5)
+    right, low = rng.uniform(0.84, 0.95), rng.uniform(0.22, 0.31)
+    window(front, rng, left, 0.05, right, low)
+    if rng.random() < 0.75:  # the flash above the lens is a bright pane
+        pane = plain(320, 176, np.float32([1, 1, 1]) * rng.uniform(130, 245))
+        across = right - left
+        paint(
+            front,
+            box_mask(320, 176, left + 0.15 * across, 0.07, right - 0.12 * across, low * 0.5, 0.3),
+            pane,
+        )
+    slot = rng.uniform(0.55, 0.75)
+    paint(front, box_mask(320, 176, 0.30, slot, 0.42, slot + 0.13, 0.3), (30, 32, 34))
+    paint(front, box_mask(320, 176, 0.02, 0.33, 0.98, 0.338), np.float32(grey) * 0.55)
+    paint(side, box_mask(320, 160, 0.05, 0.04, 0.95, 0.05), np.float32(grey) * 0.6)
+    at = rng.uniform(0.15, 0.6)
+    paint(side, box_mask(320, 160, at, slot, at + 0.11, slot + 0.12, 0.3), (36, 38, 40))
+    faces = {"back": side, "left": side, "right": side, "front": front, "top": side}
+    quads = hexahedron(
+        sky, (-column / 2, column / 2, -column / 2, column / 2, 0),
+        (-column / 2, column / 2, -column / 2, column / 2, foot),
+        {n: weathered(rng, 128, 64, grey, 0.3) for n in ("left", "right", "front")},
+    )  # fmt: skip
+    quads += hexahedron(
+        sky,
+        (-column / 2, column / 2, -column / 2, column / 2, foot),
+        (-w / 2, w / 2, -d / 2, d / 2, foot + neck),
+        {n: weathered(rng, 64, 96, np.float32(grey) * 0.9) for n in ("left", "right", "front")},
+    )
+    quads += hexahedron(
+        sky, (-w / 2, w / 2, -d / 2, d / 2, foot + neck), (-w / 2, w / 2, -d / 2, d / 2, top), faces
+    )
+    lid = weathered(rng, 24, 128, np.float32(grey) * 0.85)
+    e = 0.05
+    quads += hexahedron(
+        sky,
+        (-w / 2 - e, w / 2 + e, -d / 2 - e, d / 2 + e, top - 0.02),
+        (-w / 2, w / 2, -d / 2, d / 2, top + 0.08),
+        {n: lid for n in ("left", "right", "front")},
+    )
+    reach = rng.uniform(0.15, 0.42)
+    x0, x1 = w * (left - 0.5) - 0.04, w * (right - 0.5) + 0.06
+    hood = weathered(rng, 48, 96, np.float32(grey) * rng.uniform(0.3, 0.9))
+    dark = plain(48, 96, (26, 27, 30))
+    y = top - low * body
+    quads += hexahedron(
+        sky,
+        (x0, x1, -d / 2 - reach, -d / 2, y - 0.06),
+        (x0, x1, -d / 2 - reach + 0.06, -d / 2, y + 0.05),
+        {"left": hood, "right": hood, "top": hood, "front": dark},
+    )
+    cheek = weathered(rng, 96, 48, np.float32(grey) * 0.9)
+    for x in (x0, x1 - 0.04):  # plates beside the window shade it
+        quads += hexahedron(
+            sky,
+            (x, x + 0.04, -d / 2 - reach * 0.25, -d / 2, y),
+            (x, x + 0.04, -d / 2 - reach * 0.25, -d / 2, top - 0.05 * body),
+            {"left": cheek, "right": cheek, "front": cheek},
+        )
     # It looks across the road, so that drivers see its side as often as its front.
     return turned(quads, rng.choice([-1, 1]) * rng.uniform(5, 60))
 
@@ -431,7 +508,7 @@ def camera_tower(rng, sky) -> list[Quad]:
         sky, (-r, r, -r, r, 0), (-r, r, -r, r, height),
         {"left": face(), "right": face(), "front": face(), "top": flat},
     )  # fmt: skip
-    return turned(quads, rng.uniform(-45, 45))
+    return turned(quads, rng.uniform(-25, 25))
 
 
 def camera_box(rng, sky) -> list[Quad]:
@@ -465,7 +542,7 @@ def camera_box(rng, sky) -> list[Quad]:
         (-w / 2, w / 2, -d / 2, d / 2, pole + body + 0.06),
         {"left": lid, "right": lid, "front": lid},
     )  # fmt: skip
-    return turned(quads, rng.uniform(-45, 45))
+    return turned(quads, rng.uniform(-20, 20))
 
 
 def camera_cabinet(rng, sky) -> list[Quad]:
@@ -493,11 +570,12 @@ def camera_cabinet(rng, sky) -> list[Quad]:
             {"left": side, "right": side, "front": front, "top": side},
         )  # fmt: skip
         y += height + 0.015
-    return turned(quads, rng.uniform(-45, 45))
+    return turned(quads, rng.uniform(-22, 22))
 
 
 # One make is common and others are rare, as on the roads of one country.
 SPEED_CAMERAS = (*[camera_swiss] * 6, *[camera_box] * 2, camera_tower, camera_cabinet)
+BROAD_SPEED_CAMERAS = (*[camera_shaded] * 6, *[camera_box] * 2, camera_tower, camera_cabinet)
 
 
 # --------------------------------------------------------------------------- signs, look-alikes

@@ -212,7 +212,7 @@ def test_labels_of_the_annotations_are_offered_kept_and_named(frames):
     assert page.canvas.classes == ["sign", "gantry", "Camera", "camera"]
     for _ in range(3):
         page.press("skip")
-    assert "not among the labels: &#x27;Camera&#x27;" in page.note.value
+    assert "also boxed, and kept: &#x27;Camera&#x27;" in page.note.value
     page.press("submit")
     assert page.saved("a10")[0].label == "Camera"
 
