@@ -292,7 +292,8 @@ def _files_by_hand(root: Path, folder: Path, name: str, dataset: str) -> str:
         return ""
     files = sorted(place.rglob("*")) if place.is_dir() else [place]
     facts = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    # The drawing tool makes its folder as it opens: an empty one is none.
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16] if facts else ""
 
 
 def _is_done(folder: Path, name: str, notebook: Any, given: dict, files: str) -> bool:
