@@ -358,19 +358,13 @@ def post(rng, sky, width, height, colour, x=0.0, y=0.0, s=0.0, cap=0.0, taper=1.
 CAMERA_GREYS = ((150, 152, 154), (120, 124, 128), (176, 178, 176), (104, 108, 112))
 
 
-def camera_swiss(rng, sky) -> list[Quad]:
-    """Tall sheet-metal box on a narrower column, with a hooded lens near the top."""
-    grey = CAMERA_GREYS[rng.integers(len(CAMERA_GREYS))]
-    w, d = rng.uniform(0.72, 0.86), rng.uniform(0.65, 0.8)
-    foot, neck, body = rng.uniform(0.6, 1.3), 0.35, rng.uniform(1.35, 1.6)
-    column = w * rng.uniform(0.42, 0.55)
+def _box_on_column(rng, sky, grey, widths, heights, front, side) -> list[Quad]:
+    """A box of (width, depth) with a lid, that a neck joins to its column; metres.
+
+    `widths`: of the box, its depth, of the column. `heights`: of column, neck and box.
+    """
+    (w, d, column), (foot, neck, body) = widths, heights
     top = foot + neck + body
-    front, side = weathered(rng, 320, 176, grey), weathered(rng, 320, 160, grey)
-    window(front, rng, 0.30, 0.06, 0.86, 0.28)
-    paint(front, box_mask(320, 176, 0.44, 0.62, 0.56, 0.76, 0.3), (30, 32, 34))
-    paint(front, box_mask(320, 176, 0.02, 0.33, 0.98, 0.338), np.float32(grey) * 0.55)
-    paint(side, box_mask(320, 160, 0.05, 0.04, 0.95, 0.05), np.float32(grey) * 0.6)
-    paint(side, box_mask(320, 160, 0.08, 0.5, 0.12, 0.56), (60, 60, 60))
     faces = {"back": side, "left": side, "right": side, "front": front, "top": side}
     quads = hexahedron(
         sky, (-column / 2, column / 2, -column / 2, column / 2, 0),
@@ -394,6 +388,23 @@ def camera_swiss(rng, sky) -> list[Quad]:
         (-w / 2, w / 2, -d / 2, d / 2, top + 0.08),
         {n: lid for n in ("left", "right", "front")},
     )
+    return quads
+
+
+def camera_swiss(rng, sky) -> list[Quad]:
+    """Tall sheet-metal box on a narrower column, with a hooded lens near the top."""
+    grey = CAMERA_GREYS[rng.integers(len(CAMERA_GREYS))]
+    w, d = rng.uniform(0.72, 0.86), rng.uniform(0.65, 0.8)
+    foot, neck, body = rng.uniform(0.6, 1.3), 0.35, rng.uniform(1.35, 1.6)
+    column = w * rng.uniform(0.42, 0.55)
+    top = foot + neck + body
+    front, side = weathered(rng, 320, 176, grey), weathered(rng, 320, 160, grey)
+    window(front, rng, 0.30, 0.06, 0.86, 0.28)
+    paint(front, box_mask(320, 176, 0.44, 0.62, 0.56, 0.76, 0.3), (30, 32, 34))
+    paint(front, box_mask(320, 176, 0.02, 0.33, 0.98, 0.338), np.float32(grey) * 0.55)
+    paint(side, box_mask(320, 160, 0.05, 0.04, 0.95, 0.05), np.float32(grey) * 0.6)
+    paint(side, box_mask(320, 160, 0.08, 0.5, 0.12, 0.56), (60, 60, 60))
+    quads = _box_on_column(rng, sky, grey, (w, d, column), (foot, neck, body), front, side)
     x = w * 0.08
     hood = weathered(rng, 48, 96, np.float32(grey) * 0.8)
     dark = plain(48, 96, (26, 27, 30))
@@ -414,7 +425,7 @@ def sheet_metal(rng) -> np.ndarray:
 
 
 def camera_shaded(rng, sky) -> list[Quad]:
-    """Like `camera_swiss`, in more shapes: a bright flash over the lens, shaded by hood and cheeks."""
+    """Like `camera_swiss`, in more shapes: a bright flash over a lens between hood and cheeks."""
     grey = sheet_metal(rng)
     w, d = rng.uniform(0.5, 0.76), rng.uniform(0.5, 0.76)
     foot, neck, body = rng.uniform(0.6, 1.5), rng.uniform(0.25, 0.4), rng.uniform(1.4, 1.8)
@@ -438,29 +449,7 @@ def camera_shaded(rng, sky) -> list[Quad]:
     paint(side, box_mask(320, 160, 0.05, 0.04, 0.95, 0.05), np.float32(grey) * 0.6)
     at = rng.uniform(0.15, 0.6)
     paint(side, box_mask(320, 160, at, slot, at + 0.11, slot + 0.12, 0.3), (36, 38, 40))
-    faces = {"back": side, "left": side, "right": side, "front": front, "top": side}
-    quads = hexahedron(
-        sky, (-column / 2, column / 2, -column / 2, column / 2, 0),
-        (-column / 2, column / 2, -column / 2, column / 2, foot),
-        {n: weathered(rng, 128, 64, grey, 0.3) for n in ("left", "right", "front")},
-    )  # fmt: skip
-    quads += hexahedron(
-        sky,
-        (-column / 2, column / 2, -column / 2, column / 2, foot),
-        (-w / 2, w / 2, -d / 2, d / 2, foot + neck),
-        {n: weathered(rng, 64, 96, np.float32(grey) * 0.9) for n in ("left", "right", "front")},
-    )
-    quads += hexahedron(
-        sky, (-w / 2, w / 2, -d / 2, d / 2, foot + neck), (-w / 2, w / 2, -d / 2, d / 2, top), faces
-    )
-    lid = weathered(rng, 24, 128, np.float32(grey) * 0.85)
-    e = 0.05
-    quads += hexahedron(
-        sky,
-        (-w / 2 - e, w / 2 + e, -d / 2 - e, d / 2 + e, top - 0.02),
-        (-w / 2, w / 2, -d / 2, d / 2, top + 0.08),
-        {n: lid for n in ("left", "right", "front")},
-    )
+    quads = _box_on_column(rng, sky, grey, (w, d, column), (foot, neck, body), front, side)
     reach = rng.uniform(0.15, 0.42)
     x0, x1 = w * (left - 0.5) - 0.04, w * (right - 0.5) + 0.06
     hood = weathered(rng, 48, 96, np.float32(grey) * rng.uniform(0.3, 0.9))
