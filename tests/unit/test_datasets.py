@@ -6,11 +6,12 @@ import shutil
 import tarfile
 import threading
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
 from PIL import Image
+from serving import Answers
 
 from helpers import annotations, datasets, split
 from helpers.annotations import Annotation, Box
@@ -79,7 +80,7 @@ def pack_folder(folder, place, prefix=""):
     pack(place, {f"{prefix}{name}": path.read_bytes() for name, path in files.items()})
 
 
-class Host(BaseHTTPRequestHandler):
+class Host(Answers):
     """Serves `state.files`; goes on in the middle of a file, and breaks off, as it is told to."""
 
     def do_GET(self):
@@ -106,23 +107,7 @@ class Host(BaseHTTPRequestHandler):
     def answer(self, body, status, headers):
         if self.server.state.chunked and status == 200:
             return self.answer_in_chunks(body)
-        self.send_response(status)
-        for key, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(key, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def answer_in_chunks(self, body):
-        self.protocol_version = "HTTP/1.1"
-        self.close_connection = True
-        self.send_response(200)
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        for piece in (body[:1000], body[1000:], b""):
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-
-    def log_message(self, *_):
-        pass
+        super().answer(body, status, headers)
 
 
 @pytest.fixture

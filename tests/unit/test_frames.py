@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from damage import damage
 from PIL import Image, ImageFilter
 
 from helpers import annotations, frames, plots, split, video
@@ -182,19 +183,6 @@ def test_blur_lowers_sharpness_and_hardly_moves_the_hash():
         return (int(frames.phash(a), 16) ^ int(frames.phash(b), 16)).bit_count()
 
     assert bits(sharp, blurred) <= 6 < bits(sharp, scene(1))
-
-
-def damage(path, packet):
-    """Overwrite the second half of one packet, counted in the order of the file."""
-    import av
-
-    with av.open(str(path)) as file:
-        places = [(p.pos, p.size) for p in file.demux(video=0) if p.size]
-    start, size = places[packet]
-    data = bytearray(path.read_bytes())
-    noise = np.random.default_rng(1).integers(0, 255, size - size // 2, np.uint8)
-    data[start + size // 2 : start + size] = noise.tobytes()
-    path.write_bytes(data)
 
 
 def clip_of(path, pictures, *, times=None, turned=0):

@@ -2,6 +2,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from damage import damage
 
 from helpers import video
 from helpers.errors import CourseError
@@ -124,19 +125,6 @@ def planted(path, count=60, *, gop=12, times=None, size=(160, 120), codec="libx2
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
     return path
-
-
-def damage(path, packet):
-    """Overwrite the second half of one packet, counted in the order of the file."""
-    import av
-
-    with av.open(str(path)) as file:
-        places = [(p.pos, p.size) for p in file.demux(video=0) if p.size]
-    start, size = places[packet]
-    data = bytearray(path.read_bytes())
-    noise = np.random.default_rng(1).integers(0, 255, size - size // 2, np.uint8)
-    data[start + size // 2 : start + size] = noise.tobytes()
-    path.write_bytes(data)
 
 
 KINDS = {

@@ -5,13 +5,14 @@ import json
 import threading
 import time
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from types import SimpleNamespace
 from urllib.parse import parse_qs, urlparse
 
 import numpy as np
 import pytest
 from PIL import Image
+from serving import Answers
 
 from helpers import web
 from helpers.artifacts import read_manifest
@@ -34,7 +35,7 @@ def encoded(image, kind="JPEG", **options):
     return buffer.getvalue()
 
 
-class Host(BaseHTTPRequestHandler):
+class Host(Answers):
     """Plays both services and the hosts of their pictures, the good and the bad."""
 
     def do_GET(self):
@@ -60,31 +61,12 @@ class Host(BaseHTTPRequestHandler):
     def say(self, answer):
         self.answer(answer if isinstance(answer, bytes) else json.dumps(answer).encode())
 
-    def answer(self, body, status=200, headers=None):
-        self.send_response(status)
-        for key, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
-            self.send_header(key, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def answer_in_chunks(self, body):
-        self.protocol_version = "HTTP/1.1"
-        self.close_connection = True
-        self.send_response(200)
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        for piece in (body[:1000], body[1000:], b""):
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-
     def trickle(self):
         self.send_response(200)
         self.end_headers()
         for byte in encoded(look(99)):
             self.wfile.write(bytes([byte]))
             time.sleep(0.02)
-
-    def log_message(self, *_):
-        pass
 
     def handle(self):
         try:
