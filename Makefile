@@ -23,7 +23,7 @@ COURSE_OPTIONS = \
 	$(if $(ONLY),--only "$(ONLY)") \
 	$(if $(SPLIT),--split "$(SPLIT)")
 
-.PHONY: help course lab test doctor setup lessons detector lock clean
+.PHONY: help course lab test doctor setup mirror lessons detector lock clean
 
 help:
 	@echo "make course     run every lesson: runs/course/report.html is the result"
@@ -34,6 +34,8 @@ help:
 	@echo "make doctor     what is wrong with this machine's set-up, and the fix"
 	@echo "make setup      install everything into .venv (the targets above do it when needed)"
 	@echo "                PYTHON=python3.12 chooses the Python (3.11, 3.12 or 3.13)"
+	@echo "make mirror     the public datasets, about 640 MB, for a classroom without internet"
+	@echo "                MIRROR=/media/stick; then COURSE_MIRROR=/media/stick make course"
 	@echo "make lessons    save the executed lessons into notebooks/ (for authors)"
 	@echo "make detector   train the small detector that lesson 00 ships with (for authors)"
 	@echo "make lock       resolve requirements.in into requirements.txt (for authors, needs uv)"
@@ -77,6 +79,10 @@ setup:
 	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
 	$(PINS) > $(READY); \
 	echo "Set up. Take it away with: make clean"
+
+# What is there and whole is left as it is; interrupted, it goes on.
+mirror: setup
+	@$(RUN) -m helpers.datasets mirror "$(MIRROR)"
 
 lessons: setup
 	@$(RUN) -m helpers.course publish

@@ -1,15 +1,17 @@
 """Boxes and their files: Pascal VOC XML and the label map, read and written.
 
 A box is in pixels of the image as stored: continuous edges, origin 0 at the left top edge, so
-that a box over the whole image is (0, 0, width, height). Coordinates in XML are taken as they
-stand: RectLabel and LabelImg write pixel edges, and a shift by one pixel that nobody can prove
-would spoil more files than it mends.
+that a box over the whole image is (0, 0, width, height). The files of the PASCAL challenges
+count pixels from 1 and are shifted; the coordinates of all other XML are taken as they stand.
+VoTT and CVAT write edges from 0, as floats. LabelImg does too, cut to whole numbers, but raises
+0 to 1; RectLabel does not say. A shift by one pixel that nobody can prove would spoil more files
+than it mends.
 """
 
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -17,6 +19,7 @@ from helpers.errors import CourseError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
+_PASCAL = re.compile(r"The VOC20\d\d Database$")
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,12 @@ def check_boxes(annotation: Annotation, file: str) -> None:
             raise CourseError(f"{file}: object {number} ({box.label}): {message}")
 
 
-def read_voc(path: Path | str) -> Annotation:
-    """Read a Pascal VOC XML file as RectLabel, LabelImg and many others write it.
+def read_voc(path: Path | str, *, origin: int | None = None) -> Annotation:
+    """Read a Pascal VOC XML file as RectLabel, LabelImg, VoTT, CVAT and many others write it.
+
+    `origin` 0 takes the coordinates as edges, 1 as pixels that count from 1, the last one
+    included: xmin and ymin lose 1. None decides by what the file says: 1 where <database>
+    names a PASCAL challenge and no edge is 0, as in copied headers; else 0.
 
     Faulty boxes are returned as they are: `audit.check` reports them. CourseError when the
     file is no XML or lacks a size, a name or a coordinate.
@@ -107,6 +114,8 @@ def read_voc(path: Path | str) -> Annotation:
     """
     from defusedxml import DefusedXmlException, ElementTree
 
+    if origin not in (None, 0, 1):
+        raise CourseError(f"origin: {origin!r}; it must be 0 or 1, or None")
     path = Path(path)
     try:
         root = ElementTree.fromstring(path.read_bytes())
@@ -143,18 +152,26 @@ def read_voc(path: Path | str) -> Annotation:
         edges = (number(item.find("bndbox"), where, tag) for tag in _EDGES)
         flags = {tag: _flag(item.findtext(tag)) for tag in ("difficult", "truncated", "occluded")}
         boxes.append(Box(label, *edges, **flags))
+    if origin is None:
+        database = (root.findtext("source/database") or "").strip()
+        first = min((edge for box in boxes for edge in box.xyxy), default=1)
+        origin = int(bool(_PASCAL.match(database)) and first >= 1)
+    if origin:
+        boxes = [replace(box, xmin=box.xmin - 1, ymin=box.ymin - 1) for box in boxes]
     # LabelImg on Windows may write a whole path into <filename>.
     image = re.split(r"[/\\]", (root.findtext("filename") or "").strip())[-1]
     return Annotation(image or f"{path.stem}.jpg", width, height, tuple(boxes), path.name)
 
 
-def write_voc(annotation: Annotation, path: Path | str) -> None:
+def write_voc(annotation: Annotation, path: Path | str, *, check: bool = True) -> None:
     """Write a Pascal VOC XML file; coordinates to 0.01 pixel, whole numbers without a point.
 
-    CourseError for a box that is inverted, empty or outside the image.
+    CourseError for a box that is inverted, empty or outside the image; `check=False` writes
+    it as it is, for the audit to find.
     """
     path = Path(path)
-    check_boxes(annotation, path.name)
+    if check:
+        check_boxes(annotation, path.name)
     lines = [
         "<annotation>",
         f"  <filename>{escape(annotation.image)}</filename>",
@@ -190,6 +207,19 @@ def read_folder(folder: Path | str) -> list[Annotation]:
     if not folder.is_dir():
         raise CourseError(f"{folder}: no such folder; give the folder that holds the XML files")
     return [read_voc(path) for path in natural(folder.glob("*.xml"))]
+
+
+def merged(annotations: Sequence[Annotation], drawn: Path | str | None) -> list[Annotation]:
+    """`annotations`, with those of the folder `drawn` in place of others of the same frame.
+
+    Two belong to the same frame when their XML files share a stem. What only `drawn` has comes
+    last. Without a folder, `annotations` come back as they are.
+    """
+    if drawn is None or not Path(drawn).is_dir():
+        return list(annotations)
+    by_stem = {Path(annotation.source).stem: annotation for annotation in read_folder(drawn)}
+    found = [by_stem.pop(Path(a.source or a.image).stem, a) for a in annotations]
+    return [*found, *by_stem.values()]
 
 
 def images_in(folder: Path | str) -> list[Path]:

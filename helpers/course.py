@@ -64,10 +64,10 @@ def run(
 ) -> dict:
     """Run the lessons of the project at `root` in order and return the summary.
 
-    A lesson is kept when it was finished with the same source and parameters, its folder is
-    still there, and no lesson before it was run again. `first` ("06") starts there, `only`
-    ("06,07") runs just these; both run what they name, finished or not. `extra` are further
-    parameters, given to the lessons that have them.
+    A lesson is kept when it was finished with the same source, parameters and files of the
+    learner's own, its folder is still there, and no lesson before it was run again. `first`
+    ("06") starts there, `only` ("06,07") runs just these; both run what they name, finished or
+    not. `extra` are further parameters, given to the lessons that have them.
 
     Writes `lessons/`, `summary.json` and `report.html` into the workspace. The first lesson
     that fails ends the run; the summary then has the key "failed" with lesson, cell, source
@@ -117,12 +117,13 @@ def run(
             for name in chosen:
                 has = literals(contents[name])
                 given = {key: value for key, value in parameters.items() if key in has}
-                if not again and _is_done(folder, name, contents[name], given):
+                files = _files_by_hand(root, folder, name, dataset)
+                if not again and _is_done(folder, name, contents[name], given, files):
                     minutes = read_state(folder, name)["seconds"] / 60
                     print(f"{name:<28} kept, took {minutes:.1f} min")
                     continue
                 again = True
-                failed = _run_lesson(root, folder, notebooks[name], contents[name], given)
+                failed = _run_lesson(root, folder, notebooks[name], contents[name], given, files)
                 if failed:
                     break
         finally:
@@ -188,7 +189,9 @@ def source_hash(notebook: Any) -> str:
     return hashlib.sha256(json.dumps(cells).encode()).hexdigest()[:16]
 
 
-def _run_lesson(root: Path, folder: Path, path: Path, notebook: Any, given: dict) -> dict | None:
+def _run_lesson(
+    root: Path, folder: Path, path: Path, notebook: Any, given: dict, files: str
+) -> dict | None:
     """Execute one lesson; return None, or what failed."""
     from papermill.exceptions import PapermillExecutionError
 
@@ -221,6 +224,7 @@ def _run_lesson(root: Path, folder: Path, path: Path, notebook: Any, given: dict
         "status": "failed" if failed else "done",
         "source": source_hash(notebook),
         "parameters": given,
+        "files": files,
         "seconds": round(progress.minutes() * 60, 1),
         "finished": _now(),
         "folders": _folders(folder, name),
@@ -278,12 +282,27 @@ def _alone(folder: Path) -> Iterator[None]:
                 os.environ[HOLDER] = outer
 
 
-def _is_done(folder: Path, name: str, notebook: Any, given: dict) -> bool:
+def _files_by_hand(root: Path, folder: Path, name: str, dataset: str) -> str:
+    """Return a hash of the files that a lesson reads and a person may change.
+
+    Lesson 01 reads the learner's own folder, lesson 03 what was drawn by hand.
+    """
+    place = {"01": root / dataset, "03": folder / "labels"}.get(name[:2])
+    if place is None or not place.exists():
+        return ""
+    files = sorted(place.rglob("*")) if place.is_dir() else [place]
+    facts = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
+    # The drawing tool makes its folder as it opens: an empty one is none.
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16] if facts else ""
+
+
+def _is_done(folder: Path, name: str, notebook: Any, given: dict, files: str) -> bool:
     state = read_state(folder, name)
     return (
         state.get("status") == "done"
         and state["source"] == source_hash(notebook)
         and state["parameters"] == given
+        and state.get("files", "") == files
         and (folder / "lessons" / f"{name}.ipynb").is_file()
         and all((folder / made / MANIFEST).is_file() for made in state["folders"])
     )
@@ -404,7 +423,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--seed", type=int, help="of everything random (default: 0)")
     command.add_argument("--split", help="clip, frame or author: how lesson 03 splits")
     command.add_argument(
-        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="extra"
+        "-p",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        dest="extra",
+        help="""a parameter of the lessons: -p every 10, -p labels '["crane"]'""",
     )
     commands.add_parser("list", help="the lessons and what has been run")
     for name in ("list", "publish"):

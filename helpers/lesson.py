@@ -248,7 +248,7 @@ def check_parameter(name: str, value: Any, lesson: str = "course") -> None:
     words = set(name.split("_"))
     if name == "seed":
         good, rule = whole and value >= 0, "give a whole number, 0 or more"
-    elif name == "build_missing":
+    elif name in ("build_missing", "broad"):
         good, rule = isinstance(value, bool), "give True or False"
     elif value is None:
         return

@@ -416,3 +416,291 @@ def _tidy(ax) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(alpha=0.25)
     ax.set_axisbelow(True)
+
+
+def statistics(
+    rows: Sequence[Mapping], *, images: int, input_size: tuple[int, int], caption: str
+) -> None:
+    """Show how many objects there are, how large, of what shape, and where.
+
+    Args:
+        rows: `audit.statistics(annotations, input_size)`, one row for each box.
+        images: how many images there are, with and without objects.
+        input_size: width and height of the network's input, pixels.
+    """
+    if not rows:
+        return _nothing(caption)
+    labels = sorted({row["label"] for row in rows}, key=[row["label"] for row in rows].count)[::-1]
+    parts = {label: [row for row in rows if row["label"] == label] for label in labels}
+    groups = dict(list(parts.items())[:3])
+    if rest := [row for label in labels[3:] for row in parts[label]]:
+        groups[f"{len(labels) - 3} more"] = rest
+    colours = dict(zip(groups, SERIES, strict=False))
+    figure, axes = _figure(2, 3, (11, 6.2))
+
+    per_image = np.unique([row["image"] for row in rows], return_counts=True)[1]
+    counts = np.bincount(per_image)
+    counts[0] = max(0, images - len(per_image))
+    axes[0].bar(range(len(counts)), counts, color=TRUTH)
+    axes[0].set(xlabel="objects in an image", ylabel="images")
+    axes[0].xaxis.get_major_locator().set_params(integer=True)
+
+    shades = ("#222222", "#777777", "#BBBBBB", LIGHT[TRUTH])
+    names = ("under 8 px", "8 to 16", "16 to 32", "32 and more")
+    shown = labels[:8]
+    for y, label in enumerate(shown):
+        sides, left = np.array([row["side"] for row in parts[label]]), 0
+        for low, high, shade in zip((0, 8, 16, 32), (8, 16, 32, np.inf), shades, strict=True):
+            share = float(((sides >= low) & (sides < high)).mean())
+            axes[1].barh(y, share, 0.7, left=left, color=shade)
+            left += share
+    written = [f"{label} ({len(parts[label])})" for label in shown]
+    axes[1].set_yticks(range(len(shown)), written, fontsize=8)
+    axes[1].set(xlim=(0, 1), xlabel="part of the objects, by side at the input")
+    axes[1].invert_yaxis()
+    handles = [_patch(shade, name) for shade, name in zip(shades, names, strict=True)]
+    axes[1].legend(
+        handles=handles,
+        frameon=False,
+        fontsize=7,
+        ncols=2,
+        loc="lower left",
+        bbox_to_anchor=(-0.05, 1.0),
+    )
+
+    def spread(ax, column: str, marks: Sequence[float], label: str) -> None:
+        values = np.array([row[column] for row in rows])
+        bins = np.geomspace(values.min() * 0.95, values.max() * 1.05, 32)
+        series = [[row[column] for row in part] for part in groups.values()]
+        ax.hist(series, bins, stacked=True, color=[colours[name] for name in groups])
+        for mark in marks:
+            ax.axvline(mark, color="#222222", ls=":", lw=1)
+        ax.set(xscale="log", xlabel=label, ylabel="objects")
+
+    spread(axes[2], "side", (8, 16, 32), "side (root of the area), pixels of the input")
+    spread(axes[4], "aspect", (1,), "aspect: width / height")
+    for name, part in groups.items():
+        x, y = ([row[column] for row in part] for column in ("width", "height"))
+        axes[3].plot(x, y, "o", ms=3, alpha=0.35, mew=0, color=colours[name], label=name)
+    axes[3].set(xscale="log", yscale="log", xlabel="width, pixels of the input", ylabel="height")
+    for axis in (axes[2].xaxis, axes[3].xaxis, axes[3].yaxis, axes[4].xaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
+    for ax in axes[:5]:
+        _tidy(ax)
+
+    places = [[row[column] for row in rows] for column in ("y", "x")]
+    grid, _, _ = np.histogram2d(*places, bins=(18, 32), range=((0, 1), (0, 1)))
+    heat = axes[5].imshow(grid, cmap="cividis", extent=(0, 1, 1, 0), aspect="auto")
+    figure.colorbar(heat, ax=axes[5], label="centres")
+    axes[5].set(xlabel="part of the width", ylabel="part of the height")
+    figure.legend(
+        *axes[3].get_legend_handles_labels(),
+        frameon=False,
+        fontsize=8,
+        loc="outside lower center",
+        ncols=4,
+    )
+    title = (
+        f"{len(rows)} objects in {images} images, at an input of {input_size[0]}x{input_size[1]}"
+    )
+    figure.suptitle(title, fontsize=10)
+    return _show(figure, caption)
+
+
+def findings(
+    images_folder, annotations: Sequence, found: Sequence, *, most: int = 12, caption: str
+):
+    """Show up to `most` of the audit's findings: the box in question, and the line under it.
+
+    Args:
+        images_folder: where the images are.
+        annotations: the `annotations.Annotation`s that were checked.
+        found: `audit.Finding`s. All kinds come up in turn. Findings about the whole set, which
+            no picture shows, are left out.
+    """
+    from pathlib import Path
+    from textwrap import fill
+
+    from helpers.annotations import images_in, pair
+
+    paths = {path.name: path for path in images_in(images_folder)}
+    paired = pair(list(paths), annotations)
+    places = {name: (name, None) for name in paths}
+    for name, annotation in paired.items():
+        places[name] = places[annotation.source or annotation.image] = (name, annotation)
+    turns: dict[str, list] = {}
+    for finding in found:
+        if finding.file in places:
+            turns.setdefault(finding.kind, []).append(finding)
+    order = [
+        part[i]
+        for i in range(max(map(len, turns.values()), default=0))
+        for part in turns.values()
+        if i < len(part)
+    ][:most]
+    if not order:
+        return _nothing(caption)
+    columns = min(4, len(order))
+    rows = -(-len(order) // columns)
+    # Room for four lines of text below each picture.
+    figure, axes = _figure(rows, columns, (11, 3.4 * rows))
+    figure.get_layout_engine().set(h_pad=0.35)
+    for ax, finding in zip(axes, order, strict=False):
+        name, annotation = places[finding.file]
+        _draw_finding(ax, Path(paths[name]), annotation, finding)
+        what = f" object {finding.object}" if finding.object else ""
+        text = f"{finding.file}{what}: {finding.kind}: {finding.value}"
+        under = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "top"}
+        ax.annotate(fill(text, 44), (0, 0), (0, -4), fontsize=7, **under)
+    for ax in axes:
+        ax.axis("off")
+    return _show(figure, caption, photo=True)
+
+
+def _draw_finding(ax, path, annotation, finding) -> None:
+    """One image, or the part of it around the finding's box, as the annotator saw it."""
+    from PIL import Image, ImageOps
+
+    from helpers import audit
+
+    try:
+        with Image.open(path) as image:
+            turned = audit.turning(audit.image_size(path), annotation) == audit.UPRIGHT
+            picture = np.asarray(
+                (ImageOps.exif_transpose(image) if turned else image).convert("RGB")
+            )
+    except (OSError, SyntaxError, ValueError, AttributeError):
+        ax.text(0.5, 0.5, "cannot be shown", ha="center", va="center", transform=ax.transAxes)
+        return
+    height, width = picture.shape[:2]
+    ax.imshow(picture)
+    boxes = annotation.boxes if annotation else ()
+    number = finding.object
+    chosen = boxes[number - 1] if 0 < number <= len(boxes) else None
+    if chosen is None or not np.isfinite(chosen.xyxy).all():
+        for box in boxes:
+            draw_box(ax, box.xyxy, TRUTH, "-", None)
+        return
+    (x1, x2), (y1, y2) = sorted((chosen.xmin, chosen.xmax)), sorted((chosen.ymin, chosen.ymax))
+    # The surroundings say whether a box is wrong; what lies beyond the image stays white.
+    half = min(max(1.2 * (x2 - x1), 1.2 * (y2 - y1), 0.1 * width), max(width, height))
+    ax.set_xlim((x1 + x2) / 2 - half, (x1 + x2) / 2 + half)
+    ax.set_ylim((y1 + y2) / 2 + half, (y1 + y2) / 2 - half)
+    for box in boxes:
+        if box is not chosen and np.isfinite(box.xyxy).all():
+            draw_box(ax, box.xyxy, GREY, ":", None)
+    draw_box(ax, chosen.xyxy, TRUTH, "-", chosen.label)
+    if chosen.area == 0:  # a line or a point can hardly be seen
+        ax.plot((x1 + x2) / 2, (y1 + y2) / 2, "+", ms=14, mew=2, color=TRUTH)
+
+
+def contact_sheet(folder, *, clip: str | None = None, most: int = 40, columns: int = 8) -> None:
+    """Show what `frames.extract` kept and dropped, and why, in the order of the clips.
+
+    Args:
+        folder: a `02_frames`.
+        clip: only this clip; None for all.
+        most: show at most so many frames, up to half of them dropped ones, spread evenly.
+
+    Kept frames have a solid blue rim. Dropped ones are paler, with their reason: blurred (dashed,
+    with the sharpness that was too low), near-copy (dotted, with the bits that differ) or damaged
+    (no picture). Raises CourseError when `folder` is no `02_frames`, or has no such clip.
+    """
+    from pathlib import Path
+
+    import cv2
+
+    from helpers.errors import CourseError
+    from helpers.split import read_csv
+
+    folder = Path(folder)
+    kept = read_csv(folder / "frames.csv", ("image", "clip", "frame", "time"))
+    dropped = read_csv(folder / "dropped.csv", ("thumbnail", "clip", "frame", "reason", "detail"))
+    if clip is not None:
+        names = sorted({row["clip"] for row in kept + dropped})
+        if clip not in names:
+            raise CourseError(f"{folder}: clip {clip!r}: not in it; its clips: {', '.join(names)}")
+        kept = [row for row in kept if row["clip"] == clip]
+        dropped = [row for row in dropped if row["clip"] == clip]
+    reasons = [row["reason"] for row in dropped]
+    counts = ", ".join(f"{reasons.count(name)} {name}" for name in dict.fromkeys(reasons))
+    caption = f"{len(kept)} frames kept, {len(dropped)} dropped" + (
+        f": {counts}." if counts else "."
+    )
+    fewest = max(most - len(dropped), most // 2)
+    rows = _evenly(kept, fewest)
+    rows += _evenly(dropped, most - len(rows))
+    if not rows:
+        return _nothing(caption)
+    if len(rows) < len(kept) + len(dropped):
+        caption += f" {len(rows)} of them, spread evenly."
+    # In the order in which the clips come in the tables; photos have no frame number.
+    clips = {name: i for i, name in enumerate(dict.fromkeys(r["clip"] for r in kept + dropped))}
+    rows.sort(key=lambda row: (clips[row["clip"]], int(row["frame"] or 0)))
+
+    looks = {
+        "": (TRUTH, "-"),
+        "blurred": (PREDICTION, "--"),
+        "near-copy": (FOURTH, ":"),
+        "damaged": (GREY, "-."),
+    }
+    columns = min(columns, len(rows))
+    lines = -(-len(rows) // columns)
+    pictures = [_small(cv2, folder, row) for row in rows]
+    shapes = [picture.shape for picture in pictures if picture is not None] or [(9, 16)]
+    aspect = float(np.median([shape[0] / shape[1] for shape in shapes]))
+    side = 11 / columns
+    figure, axes = _figure(lines, columns, (11, lines * (side * min(aspect, 1.4) + 0.36) + 0.4))
+    for ax, row, picture in zip(axes, rows, pictures, strict=False):
+        reason = row.get("reason") or ""
+        colour, style = looks[reason]
+        if picture is None:
+            picture = np.full((90, max(1, round(90 / aspect)), 3), 238, np.uint8)
+        ax.imshow(picture, alpha=0.55 if reason else 1)
+        when = f"{float(row['time']):.2f} s" if row["time"] else ""
+        if len(clips) > 1:
+            when = (
+                f"…{row['clip'][-14:]} {when}" if len(row["clip"]) > 15 else f"{row['clip']} {when}"
+            )
+        detail = row.get("detail") or ""
+        short = {
+            "": "kept",
+            "blurred": f"blurred ({detail.partition(',')[0].removeprefix('sharpness ')})",
+            "near-copy": f"near-copy ({detail.partition(' ')[0]} bits)",
+        }.get(reason, reason)
+        ax.set_title(f"{when}\n{short}".strip(), fontsize=7, color="#222")
+        for spine in ax.spines.values():
+            spine.set(edgecolor=colour, linestyle=style, linewidth=2.5)
+    for ax in axes:
+        ax.set(xticks=[], yticks=[])
+    for ax in axes[len(rows) :]:
+        ax.axis("off")
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=colour, ls=style, lw=2.5, label=name or "kept")
+        for name, (colour, style) in looks.items()
+        if name in {row.get("reason") or "" for row in rows}
+    ]
+    figure.legend(handles=handles, loc="outside lower right", ncols=4, frameon=False, fontsize=8)
+    _show(figure, caption, photo=True)
+
+
+def _evenly(rows: list, most: int) -> list:
+    if len(rows) <= most:
+        return list(rows)
+    return [rows[round(i)] for i in np.linspace(0, len(rows) - 1, most)]
+
+
+def _small(cv2, folder, row) -> np.ndarray | None:
+    """The picture of a row of frames.csv or dropped.csv, RGB, 240 pixels wide; None without one."""
+    path = folder / "images" / row["image"] if "image" in row else None
+    if path is None and row["thumbnail"]:
+        path = folder / "dropped" / row["thumbnail"]
+    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path else None
+    if image is None:
+        return None
+    scale = min(1, 240 / max(image.shape))
+    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -54,7 +54,13 @@ LICENCE = "CC0-1.0, rendered by this course"
 
 
 def clip_specs(
-    count: int, seed: int, *, seconds: float = 4.0, width: int = 1280, height: int = 720
+    count: int,
+    seed: int,
+    *,
+    seconds: float = 4.0,
+    width: int = 1280,
+    height: int = 720,
+    broad: bool = False,
 ) -> list[ClipSpec]:
     """Plans of `count` clips. The light cycles: any five clips in a row show all of LIGHTS.
 
@@ -73,7 +79,9 @@ def clip_specs(
     for i in range(count):
         light = LIGHTS[i % len(LIGHTS)]
         own = int(np.random.SeedSequence([seed, i]).generate_state(1)[0])
-        specs.append(ClipSpec(f"roadside_{i:03d}_{light}", own, seconds, light, width, height))
+        specs.append(
+            ClipSpec(f"roadside_{i:03d}_{light}", own, seconds, light, width, height, broad)
+        )
     return specs
 
 
@@ -120,8 +128,10 @@ def render_clip(spec: ClipSpec, folder: Path) -> Path:
 
 
 @artifact
-def render(folder: Path, *, clips: int = 10, seconds: float = 4.0, seed: int = 1) -> dict:
-    """Render `clips` clips into `folder/clips`, with `folder/sources.csv`.
+def render(
+    folder: Path, *, clips: int = 10, seconds: float = 4.0, seed: int = 1, broad: bool = False
+) -> dict:
+    """Render `clips` clips into `folder/clips`, with `folder/sources.csv`; `broad` as in ClipSpec.
 
     Uses a process per core, four at most. Raises CourseError for impossible numbers.
     """
@@ -130,7 +140,7 @@ def render(folder: Path, *, clips: int = 10, seconds: float = 4.0, seed: int = 1
 
     from tqdm.auto import tqdm
 
-    specs = clip_specs(clips, seed, seconds=seconds)
+    specs = clip_specs(clips, seed, seconds=seconds, broad=broad)
     target = Path(folder) / "clips"
     target.mkdir(parents=True, exist_ok=True)
     workers = min(clips, os.cpu_count() or 1, 4)
@@ -201,6 +211,9 @@ def build_scene(spec: ClipSpec) -> Scene:
         cabin=backdrop.cabin(glass, spec.width, spec.height, light),
         grain=_grain(glass, spec, light),
     )
+    if spec.broad:
+        camera = np.random.default_rng([spec.seed, 4])
+        scene.tone, scene.sharpening = _tone(camera, light), float(camera.uniform(0.0, 0.6))
     _place_strips(scene, layout, art, sky, lanes)
     _place_cameras(scene, layout, art, sky, lanes)
     _place_furniture(scene, layout, art, sky, lanes)
@@ -259,6 +272,16 @@ def _sway(rng, spec) -> np.ndarray:
     return np.stack(columns, 1)
 
 
+def _tone(rng, light) -> np.ndarray:
+    """The curve of a camera: how bright it exposes, and how hard its contrast is; (256,) uint8."""
+    # Where light is scarce a camera exposes longer.
+    bright = rng.uniform(1.0, 1.4) * {"dusk": 1.35, "rain": 1.15}.get(light.name, 1.0)
+    hard = rng.uniform(0.0, 0.45)
+    x = np.clip(np.linspace(0, 1, 256) * bright, 0, 1)
+    steep = x * x * (3 - 2 * x)  # dark becomes darker, bright brighter
+    return np.round(255 * ((1 - hard) * x + hard * steep)).astype(np.uint8)
+
+
 def _grain(rng, spec, light) -> np.ndarray:
     """Sensor noise around 128, larger than the frame: each frame reads it at another offset."""
     h, w = spec.height + 96, spec.width + 96
@@ -293,6 +316,13 @@ def _place_strips(scene, rng, art, sky, lanes):
             s += piece
 
     woods = "woods_bare" if rng.random() < 0.5 else "woods"
+    cover = 1.0
+    if scene.spec.broad:
+        cover = 0.3 if rng.random() < 0.45 else 1.0  # open country: sky behind what stands there
+        # Bushes between the road and what stands beside it hide the feet of the columns.
+        for x in (-5.35, 7.2) if lanes["kind"] == "motorway" else (-4.5, 4.5):
+            if rng.random() < 0.35:
+                stretches("bushes", x, 0.6)
     if lanes["kind"] == "motorway":
         add("rail", -5.2)
         if rng.random() < 0.7:
@@ -301,10 +331,10 @@ def _place_strips(scene, rng, art, sky, lanes):
             stretches("hedge", -7.2, 0.8)
         stretches("rail", 6.9, 0.75)
         roll = rng.random()
-        stretches("wall" if roll < 0.35 else "hedge" if roll < 0.7 else "fence", 10.6, 0.6)
-        stretches(woods, 15.0, 0.45)
-        stretches("wall" if rng.random() < 0.4 else "hedge", -20.5, 0.6)
-        stretches(woods, -24.0, 0.55)
+        stretches("wall" if roll < 0.35 else "hedge" if roll < 0.7 else "fence", 10.6, 0.6 * cover)
+        stretches(woods, 15.0, 0.45 * cover)
+        stretches("wall" if rng.random() < 0.4 else "hedge", -20.5, 0.6 * cover)
+        stretches(woods, -24.0, 0.55 * cover)
     else:
         if rng.random() < 0.5:
             stretches("rail", 4.3, 0.5)
@@ -312,8 +342,8 @@ def _place_strips(scene, rng, art, sky, lanes):
             stretches("rail", -4.3, 0.4)
         stretches("hedge" if rng.random() < 0.7 else "fence", 7.6, 0.45)
         stretches("hedge" if rng.random() < 0.7 else "fence", -7.4, 0.45)
-        stretches(woods, 12.5, 0.5)
-        stretches(woods, -12.0, 0.5)
+        stretches(woods, 12.5, 0.5 * cover)
+        stretches(woods, -12.0, 0.5 * cover)
 
 
 def _side(rng, lanes, right_share=0.6):
@@ -331,10 +361,11 @@ def _place_cameras(scene, rng, art, sky, lanes):
     Distances are such that half of the boxes of 24 px or more are at least 64 px high, as in real
     footage of motorways (at 720 lines).
     """
+    makes = sprites.BROAD_SPEED_CAMERAS if scene.spec.broad else sprites.SPEED_CAMERAS
     count = int(rng.choice([1, 2, 3], p=[0.3, 0.4, 0.3]))
     at = rng.uniform(12, 90)
     for _ in range(count):
-        maker = sprites.SPEED_CAMERAS[art.integers(len(sprites.SPEED_CAMERAS))]
+        maker = makes[art.integers(len(makes))]
         quads = maker(art, sky)
         for quad in quads:
             quad.corners *= np.float32(CAMERA_SCALE)

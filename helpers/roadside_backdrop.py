@@ -119,8 +119,9 @@ def strip_texture(rng, sky: Sky, kind: str, side: int) -> tuple[Texture, float, 
         image[:, posts] = image[:, posts] * 0.4 + np.float32((60, 60, 60))
         image[:3] *= 0.6
         alpha = np.ones((h, w), np.float32)
-    elif kind == "hedge":
-        height, length, ppm = rng.uniform(1.1, 1.9), 16.0, 56.0
+    elif kind in ("hedge", "bushes"):
+        tall = (1.1, 1.9) if kind == "hedge" else (0.7, 1.5)
+        height, length, ppm = rng.uniform(*tall), 16.0, 56.0
         h, w = round(height * ppm * 1.12), round(length * ppm)
         height *= 1.12
         colour = np.float32(((70, 66, 46), (52, 66, 38), (84, 66, 52))[rng.integers(3)])

@@ -358,19 +358,13 @@ def post(rng, sky, width, height, colour, x=0.0, y=0.0, s=0.0, cap=0.0, taper=1.
 CAMERA_GREYS = ((150, 152, 154), (120, 124, 128), (176, 178, 176), (104, 108, 112))
 
 
-def camera_swiss(rng, sky) -> list[Quad]:
-    """Tall sheet-metal box on a narrower column, with a hooded lens near the top."""
-    grey = CAMERA_GREYS[rng.integers(len(CAMERA_GREYS))]
-    w, d = rng.uniform(0.72, 0.86), rng.uniform(0.65, 0.8)
-    foot, neck, body = rng.uniform(0.6, 1.3), 0.35, rng.uniform(1.35, 1.6)
-    column = w * rng.uniform(0.42, 0.55)
+def _box_on_column(rng, sky, grey, widths, heights, front, side) -> list[Quad]:
+    """A box of (width, depth) with a lid, that a neck joins to its column; metres.
+
+    `widths`: of the box, its depth, of the column. `heights`: of column, neck and box.
+    """
+    (w, d, column), (foot, neck, body) = widths, heights
     top = foot + neck + body
-    front, side = weathered(rng, 320, 176, grey), weathered(rng, 320, 160, grey)
-    window(front, rng, 0.30, 0.06, 0.86, 0.28)
-    paint(front, box_mask(320, 176, 0.44, 0.62, 0.56, 0.76, 0.3), (30, 32, 34))
-    paint(front, box_mask(320, 176, 0.02, 0.33, 0.98, 0.338), np.float32(grey) * 0.55)
-    paint(side, box_mask(320, 160, 0.05, 0.04, 0.95, 0.05), np.float32(grey) * 0.6)
-    paint(side, box_mask(320, 160, 0.08, 0.5, 0.12, 0.56), (60, 60, 60))
     faces = {"back": side, "left": side, "right": side, "front": front, "top": side}
     quads = hexahedron(
         sky, (-column / 2, column / 2, -column / 2, column / 2, 0),
@@ -394,6 +388,23 @@ def camera_swiss(rng, sky) -> list[Quad]:
         (-w / 2, w / 2, -d / 2, d / 2, top + 0.08),
         {n: lid for n in ("left", "right", "front")},
     )
+    return quads
+
+
+def camera_swiss(rng, sky) -> list[Quad]:
+    """Tall sheet-metal box on a narrower column, with a hooded lens near the top."""
+    grey = CAMERA_GREYS[rng.integers(len(CAMERA_GREYS))]
+    w, d = rng.uniform(0.72, 0.86), rng.uniform(0.65, 0.8)
+    foot, neck, body = rng.uniform(0.6, 1.3), 0.35, rng.uniform(1.35, 1.6)
+    column = w * rng.uniform(0.42, 0.55)
+    top = foot + neck + body
+    front, side = weathered(rng, 320, 176, grey), weathered(rng, 320, 160, grey)
+    window(front, rng, 0.30, 0.06, 0.86, 0.28)
+    paint(front, box_mask(320, 176, 0.44, 0.62, 0.56, 0.76, 0.3), (30, 32, 34))
+    paint(front, box_mask(320, 176, 0.02, 0.33, 0.98, 0.338), np.float32(grey) * 0.55)
+    paint(side, box_mask(320, 160, 0.05, 0.04, 0.95, 0.05), np.float32(grey) * 0.6)
+    paint(side, box_mask(320, 160, 0.08, 0.5, 0.12, 0.56), (60, 60, 60))
+    quads = _box_on_column(rng, sky, grey, (w, d, column), (foot, neck, body), front, side)
     x = w * 0.08
     hood = weathered(rng, 48, 96, np.float32(grey) * 0.8)
     dark = plain(48, 96, (26, 27, 30))
@@ -404,6 +415,62 @@ def camera_swiss(rng, sky) -> list[Quad]:
         {"left": hood, "right": hood, "top": hood, "front": dark},
     )
     return turned(quads, rng.choice([-1, 1]) * rng.uniform(8, 28))
+
+
+def sheet_metal(rng) -> np.ndarray:
+    """The grey of a housing: dark or nearly white, a little warm or cold."""
+    return rng.uniform(115, 220) * np.float32(
+        [1 + rng.uniform(-0.03, 0.06), 1.0, rng.uniform(0.88, 1.05)]
+    )
+
+
+def camera_shaded(rng, sky) -> list[Quad]:
+    """Like `camera_swiss`, in more shapes: a bright flash over a lens between hood and cheeks."""
+    grey = sheet_metal(rng)
+    w, d = rng.uniform(0.5, 0.76), rng.uniform(0.5, 0.76)
+    foot, neck, body = rng.uniform(0.6, 1.5), rng.uniform(0.25, 0.4), rng.uniform(1.4, 1.8)
+    column = w * rng.uniform(0.38, 0.55)
+    top = foot + neck + body
+    front, side = weathered(rng, 320, 176, grey), weathered(rng, 320, 160, grey)
+    left = rng.uniform(0.2, 0.5)
+    right, low = rng.uniform(0.84, 0.95), rng.uniform(0.22, 0.31)
+    window(front, rng, left, 0.05, right, low)
+    if rng.random() < 0.75:  # the flash above the lens is a bright pane
+        pane = plain(320, 176, np.float32([1, 1, 1]) * rng.uniform(130, 245))
+        across = right - left
+        paint(
+            front,
+            box_mask(320, 176, left + 0.15 * across, 0.07, right - 0.12 * across, low * 0.5, 0.3),
+            pane,
+        )
+    slot = rng.uniform(0.55, 0.75)
+    paint(front, box_mask(320, 176, 0.30, slot, 0.42, slot + 0.13, 0.3), (30, 32, 34))
+    paint(front, box_mask(320, 176, 0.02, 0.33, 0.98, 0.338), np.float32(grey) * 0.55)
+    paint(side, box_mask(320, 160, 0.05, 0.04, 0.95, 0.05), np.float32(grey) * 0.6)
+    at = rng.uniform(0.15, 0.6)
+    paint(side, box_mask(320, 160, at, slot, at + 0.11, slot + 0.12, 0.3), (36, 38, 40))
+    quads = _box_on_column(rng, sky, grey, (w, d, column), (foot, neck, body), front, side)
+    reach = rng.uniform(0.15, 0.42)
+    x0, x1 = w * (left - 0.5) - 0.04, w * (right - 0.5) + 0.06
+    hood = weathered(rng, 48, 96, np.float32(grey) * rng.uniform(0.3, 0.9))
+    dark = plain(48, 96, (26, 27, 30))
+    y = top - low * body
+    quads += hexahedron(
+        sky,
+        (x0, x1, -d / 2 - reach, -d / 2, y - 0.06),
+        (x0, x1, -d / 2 - reach + 0.06, -d / 2, y + 0.05),
+        {"left": hood, "right": hood, "top": hood, "front": dark},
+    )
+    cheek = weathered(rng, 96, 48, np.float32(grey) * 0.9)
+    for x in (x0, x1 - 0.04):  # plates beside the window shade it
+        quads += hexahedron(
+            sky,
+            (x, x + 0.04, -d / 2 - reach * 0.25, -d / 2, y),
+            (x, x + 0.04, -d / 2 - reach * 0.25, -d / 2, top - 0.05 * body),
+            {"left": cheek, "right": cheek, "front": cheek},
+        )
+    # It looks across the road, so that drivers see its side as often as its front.
+    return turned(quads, rng.choice([-1, 1]) * rng.uniform(5, 60))
 
 
 def camera_tower(rng, sky) -> list[Quad]:
@@ -497,6 +564,7 @@ def camera_cabinet(rng, sky) -> list[Quad]:
 
 # One make is common and others are rare, as on the roads of one country.
 SPEED_CAMERAS = (*[camera_swiss] * 6, *[camera_box] * 2, camera_tower, camera_cabinet)
+BROAD_SPEED_CAMERAS = (*[camera_shaded] * 6, *[camera_box] * 2, camera_tower, camera_cabinet)
 
 
 # --------------------------------------------------------------------------- signs, look-alikes

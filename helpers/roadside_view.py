@@ -34,7 +34,11 @@ WIRES_FROM_SLAB = 5  # power lines hang behind what is nearer than 2**5 m
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """What one clip is made from. Sizes in pixels; `light` is one of roadside.LIGHTS."""
+    """What one clip is made from. Sizes in pixels; `light` is one of roadside.LIGHTS.
+
+    `broad` clips differ more from each other: in the makes and greys of the speed cameras, in
+    what hides their feet and stands behind them, in exposure, contrast and sharpening.
+    """
 
     name: str
     seed: int
@@ -42,6 +46,7 @@ class ClipSpec:
     light: str = "sun"
     width: int = 1280
     height: int = 720
+    broad: bool = False
 
     @property
     def frames(self) -> int:
@@ -110,6 +115,8 @@ class Scene:
     wires: list[tuple] = field(default_factory=list)  # x, y, s of a mast, step
     drops: list[tuple] = field(default_factory=list)
     streaks: np.ndarray | None = None
+    tone: np.ndarray | None = None  # (256,) uint8: brightness in, brightness out
+    sharpening: float = 0.0  # share of the detail that the camera adds
     tables: dict = field(default_factory=dict)  # made by `prepare`
 
 
@@ -571,6 +578,10 @@ def _through_the_glass(view, index) -> np.ndarray:
     cv2.multiply(image[:rows], gain, image[:rows], view.exposure / 255)
     cv2.add(image, add, image)
     grain = scene.grain[offset[0] : offset[0] + spec.height, offset[1] : offset[1] + spec.width]
+    if scene.tone is not None:
+        image = cv2.LUT(image, scene.tone)
+        soft = cv2.GaussianBlur(image, (0, 0), 1.0)
+        image = cv2.addWeighted(image, 1 + scene.sharpening, soft, -scene.sharpening, 0)
     image = cv2.addWeighted(image, 1, grain, 1, -128)
     return cv2.cvtColor(image, cv2.COLOR_RGBA2RGB)
 

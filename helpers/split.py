@@ -20,6 +20,7 @@ from helpers.annotations import (
     Annotation,
     Box,
     fault,
+    merged,
     pair,
     read_folder,
     write_label_map,
@@ -29,7 +30,7 @@ from helpers.artifacts import artifact
 from helpers.errors import CourseError
 
 SPLITS = ("train", "val")
-_UPRIGHT = "written upright, without the tag"
+_KEPT = "kept as it is"
 
 
 def by_clip(
@@ -37,6 +38,8 @@ def by_clip(
     val_ratio: float,
     seed: int,
     boxes_per_image: Mapping[str, int] | None = None,
+    *,
+    labels_per_image: Mapping[str, Mapping[str, int]] | None = None,
 ) -> dict[str, str]:
     """Put whole clips into validation so that its share comes closest to `val_ratio`.
 
@@ -44,8 +47,16 @@ def by_clip(
     make up the whole validation. Where `boxes_per_image` is given, clips with and without
     boxes are shared out each for themselves. Among equally good choices `seed` decides. Returns
     image -> "train" or "val". CourseError when there is only one clip.
+
+    Where `labels_per_image` counts the boxes of each label (image -> label -> boxes), the
+    validation gets its share of each label too, as near as whole clips allow: one clip after
+    the other, in an order drawn by `seed`, goes where it is needed more, and then single clips
+    change sides as long as that helps. It takes the place of `boxes_per_image`.
+    Source: Sechidis et al., On the Stratification of Multi-Label Data, ECML PKDD 2011 (the idea).
     """
     _check_ratio(val_ratio)
+    if labels_per_image is not None:
+        boxes_per_image = {image: sum(n.values()) for image, n in labels_per_image.items()}
     images_of, boxes_of = Counter(clips.values()), Counter()
     for image, clip in clips.items():
         boxes_of[clip] += 1 if boxes_per_image is None else boxes_per_image.get(image, 0)
@@ -56,6 +67,9 @@ def by_clip(
             'record another clip, or use split="frame" and trust its scores less'
         )
     shuffled = random.Random(seed)
+    if labels_per_image is not None:
+        held_out = _stratified(clips, labels_per_image, with_boxes, val_ratio, shuffled)
+        return {image: "val" if clip in held_out else "train" for image, clip in clips.items()}
     held_out = _closest(with_boxes, images_of, val_ratio, shuffled, need_one=True)
     empty = sorted(set(images_of) - set(with_boxes))
     held_out |= _closest(empty, images_of, val_ratio, shuffled, need_one=False)
@@ -84,6 +98,27 @@ def author(path: Path | str) -> dict[str, str]:
             raise CourseError(f"{path}: line {number}: split {row['split']!r}; say train or val")
         chosen[row["image"]] = row["split"]
     return chosen
+
+
+def leak_check(folder: Path | str, chosen: Mapping[str, str]) -> list[tuple[str, str, int]]:
+    """Look for near-copies of which one trains and one tests, and say in one line what is found.
+
+    `folder` holds images/, and frames.csv with the perceptual hashes if it can; without, the
+    images are decoded. `chosen` maps image to "train" or "val". Returns for each such image of
+    val: its name, the nearest image of train, and by how many of 64 bits they differ.
+    """
+    images = Path(folder) / "images"
+    found = audit.leaks(images, audit.look(images, chosen), chosen)
+    val = sum(side == "val" for side in chosen.values())
+    if not found:
+        print(f"Leak check: none of {val} validation images has a near-copy in the training.")
+    else:
+        image, other, bits = min(found, key=lambda pair: pair[2])
+        print(
+            f"Leak check: {len(found)} of {val} validation images ({len(found) / val:.0%}) have a "
+            f"near-copy in the training, such as {image} and {other} ({bits} of 64 bits differ)."
+        )
+    return found
 
 
 def check_labels(labels: Sequence[str], found: Iterable[str]) -> None:
@@ -116,22 +151,26 @@ def write_dataset(
     val_ratio: float = 0.2,
     seed: int = 0,
     held_out: tuple[str, ...] = (),
+    drawn: Path | None = None,
     rebuild: bool = False,
 ) -> Path:
     """Make the dataset folder from frames and annotations: images, XML, split, label map.
 
     `labels` are the classes to learn, in the order of their ids; None takes all that occur.
     `split` is "clip", "frame" or "author" (images that the author left out stay out);
-    `held_out` names the clips for validation, instead of drawing them.
+    `held_out` names the clips for validation, instead of drawing them. XML files in the folder
+    `drawn`, if there is one, take the place of those of the same frame.
 
     What cannot be trained on is mended or left out, never silently: each such box or image
     is a row of `audit.csv`, whose column `action` says what was done. An image without an
     XML file is left out, one whose XML holds no object stays as background.
     """
     # XML files are drawn and corrected by hand, which the manifest of the frames cannot know.
+    drawn = Path(drawn) if drawn is not None and Path(drawn).is_dir() else None
     contents = hashlib.sha256()
-    for path in sorted((Path(frames_folder) / "annotations").glob("*.xml")):
-        contents.update(path.name.encode() + b"\0" + path.read_bytes())
+    for place in (Path(frames_folder) / "annotations", drawn):
+        for path in sorted(Path(place).glob("*.xml")) if place else ():
+            contents.update(path.name.encode() + b"\0" + path.read_bytes())
     return _write_dataset(
         Path(frames_folder),
         folder,
@@ -140,6 +179,7 @@ def write_dataset(
         val_ratio=val_ratio,
         seed=seed,
         held_out=held_out,
+        drawn=drawn,
         annotations=contents.hexdigest()[:16],
         rebuild=rebuild,
     )
@@ -155,6 +195,7 @@ def _write_dataset(
     val_ratio: float,
     seed: int,
     held_out: tuple[str, ...],
+    drawn: Path | None,
     annotations: str,
 ) -> dict:
     if split not in ("clip", "frame", "author"):
@@ -163,7 +204,7 @@ def _write_dataset(
         raise CourseError(f'split: held_out needs split="clip", not {split!r}')
     rows = read_csv(frames_folder / "frames.csv", ("image", "clip"))
     clips = {row["image"]: row["clip"] for row in rows}
-    found = read_folder(frames_folder / "annotations")
+    found = merged(read_folder(frames_folder / "annotations"), drawn)
     paired = pair(list(clips), found)
     matched = {id(annotation) for annotation in paired.values()}
     orphans = [annotation for annotation in found if id(annotation) not in matched]
@@ -172,7 +213,10 @@ def _write_dataset(
         clips = {image: clip for image, clip in clips.items() if image in listed}
         paired = {image: a for image, a in paired.items() if image in clips}
     images = frames_folder / "images"
-    findings = audit.check(images, [*paired.values(), *orphans], only=clips)
+    pictures = audit.look(images, clips)
+    findings = audit.check(images, [*paired.values(), *orphans], only=clips, pictures=pictures)
+    # How classes compare is said below, of those to be learnt.
+    findings = [item for item in findings if item.kind != "class imbalance"]
     log = [{**dataclasses.asdict(item), "action": ""} for item in findings]
     if labels is None:
         spelt = Counter(box.label.strip() for a in paired.values() for box in a.boxes)
@@ -194,8 +238,15 @@ def _write_dataset(
             there = ", ".join(sorted(set(clips.values())))
             raise CourseError(f"held_out: no clip {unknown[0]!r}; there are {there}")
         chosen = {image: "val" if c in held_out else "train" for image, c in clips.items()}
+    elif len(labels) > 1:
+        per_image = {i: Counter(box.label for box in a.boxes) for i, a in kept.items()}
+        chosen = by_clip(clips, val_ratio, seed, labels_per_image=per_image)
     else:
         chosen = by_clip(clips, val_ratio, seed, boxes)
+    across = audit.neighbours(images, pictures, chosen)
+    learnt = Counter(box.label for annotation in kept.values() for box in annotation.boxes)
+    for item in (*across, *audit.imbalance(learnt)):
+        log.append({**dataclasses.asdict(item), "action": _KEPT})
 
     (folder / "images").mkdir()
     (folder / "annotations").mkdir()
@@ -209,7 +260,7 @@ def _write_dataset(
         ({"image": i, "clip": clips[i], "split": chosen[i]} for i in clips),
     )
     write_csv(folder / "audit.csv", (*audit.COLUMNS, "action"), log)
-    counts: dict = {"findings": len(log)}
+    counts: dict = {"findings": len(log), "near_copies_across": len(across)}
     for name in SPLITS:
         inside = [image for image in clips if chosen[image] == name]
         per_class = Counter(box.label for image in inside for box in kept[image].boxes)
@@ -289,6 +340,50 @@ def _closest(
     return chosen
 
 
+def _stratified(
+    clips: Mapping[str, str],
+    labels_per_image: Mapping[str, Mapping[str, int]],
+    with_boxes: Sequence[str],
+    ratio: float,
+    generator: random.Random,
+) -> set[str]:
+    """Whole clips whose shares of images, of empty images and of each label are near `ratio`."""
+    import numpy as np
+
+    labels = sorted({label for n in labels_per_image.values() for label in n if n[label]})
+    order = sorted(set(clips.values()))
+    generator.shuffle(order)
+    row = {clip: i for i, clip in enumerate(order)}
+    amounts = np.zeros((len(order), 2 + len(labels)))
+    for image, clip in clips.items():
+        inside = labels_per_image.get(image, {})
+        amounts[row[clip]] += [1, not any(inside.values()), *(inside.get(x, 0) for x in labels)]
+    shares = amounts / np.maximum(amounts.sum(axis=0), 1)
+    # What does not occur at all, such as empty images, is not missed either.
+    target = np.where(amounts.any(axis=0), ratio, 0.0)
+    boxed = np.isin(order, with_boxes)
+    chosen = np.zeros(len(order), bool)
+
+    def misfit(held) -> np.ndarray:
+        return ((held - target) ** 2).sum(axis=-1)
+
+    held = np.zeros(shares.shape[1])
+    for i, share in enumerate(shares):
+        if misfit(held + share) < misfit(held):
+            chosen[i], held = True, held + share
+    while True:
+        moved = held + np.where(chosen[:, None], -shares, shares)
+        costs = misfit(moved)
+        # Each side needs a clip with boxes, and may not lose its last one.
+        for side in (chosen & boxed, ~chosen & boxed):
+            costs[side] = np.inf if side.sum() == 1 else costs[side]
+        lacking = not (chosen & boxed).any() or not (~chosen & boxed).any()
+        best = int(np.where(boxed, costs, np.inf).argmin() if lacking else costs.argmin())
+        if not lacking and costs[best] >= misfit(held) - 1e-12:
+            return {clip for clip, side in zip(order, chosen, strict=True) if side}
+        chosen[best], held = not chosen[best], moved[best]
+
+
 def _mend(
     paired: Mapping[str, Annotation], images: Path, labels: Sequence[str], log: list[dict]
 ) -> dict[str, Annotation]:
@@ -308,9 +403,9 @@ def _mend(
             continue
         width, height = size.as_annotated(annotation)
         _act(own, "wrong size", f"size set to {width}x{height}, boxes as they are")
-        upright = (width, height) == size.upright
-        _act(own, "rotated by EXIF", _UPRIGHT if upright else "tag removed")
+        _act(own, "rotated by EXIF", audit.turning(size, annotation))
         boxes: list[Box] = []
+        broken = False
         for number, box in enumerate(annotation.boxes, 1):
             label = known.get(box.label.strip().casefold())
             if label is None:
@@ -324,26 +419,27 @@ def _mend(
                 _act(own, "label", f"read as {label!r}", number)
                 box = dataclasses.replace(box, label=label)
             wrong = fault(box, width, height)
-            if wrong and wrong[0] == "outside":
-                box = dataclasses.replace(
-                    box,
-                    xmin=max(box.xmin, 0.0),
-                    ymin=max(box.ymin, 0.0),
-                    xmax=min(box.xmax, width),
-                    ymax=min(box.ymax, height),
-                )
-                gone = fault(box, width, height) is not None
-                action = "left out: wholly outside" if gone else "clipped to the image"
-                _act(own, "outside", action, number)
-                if gone:
+            if wrong and wrong[0] in ("inverted", "outside"):
+                box = audit.clip(audit.swap(box), width, height)
+                lost = fault(box, width, height) is not None
+                action = "edges swapped" if wrong[0] == "inverted" else "clipped to the image"
+                _act(own, wrong[0], "left out: nothing of it is inside" if lost else action, number)
+                if lost:
                     continue
             elif wrong:
                 _act(own, wrong[0], "left out", number)
+                broken = True
                 continue
-            if any(box.label == b.label and box.xyxy == b.xyxy for b in boxes):
+            if audit.twin(box, boxes):
                 _act(own, "same box twice", "left out", number)
                 continue
             boxes.append(box)
+        if broken and not boxes:
+            # Something is there, nobody knows where: as background it would teach the opposite.
+            for row in own:
+                if row["action"] == "left out":
+                    row["action"] = "image left out: its only box is none"
+            continue
         kept[image] = Annotation(image, width, height, tuple(boxes), f"{Path(image).stem}.xml")
     _act(log, "no annotation", "image left out")
     _act(log, "no image", "annotation left out")
@@ -354,7 +450,7 @@ def _mend(
         finding = audit.unknown_label("all files", 0, label, labels)
         log.append({**dataclasses.asdict(finding), "action": action})
     for row in log:
-        row["action"] = row["action"] or "kept as it is"
+        row["action"] = row["action"] or _KEPT
     return kept
 
 
@@ -365,14 +461,7 @@ def _act(rows: Iterable[dict], kind: str, action: str, number: int | None = None
 
 
 def _take_image(source: Path, target: Path, annotation: Annotation) -> None:
-    size = audit.image_size(source)
-    if size.orientation == 1:
+    if audit.image_size(source).orientation == 1:
         link(source, target)
-        return
-    from PIL import Image, ImageOps
-
-    with Image.open(source) as image:
-        upright = (annotation.width, annotation.height) == size.upright
-        pixels = ImageOps.exif_transpose(image) if upright else image.copy()
-    pixels.info.pop("exif", None)
-    pixels.convert("RGB").save(target, quality=95, exif=b"")
+    else:
+        audit.write_upright(source, target, annotation)

@@ -1,14 +1,11 @@
 import io
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlparse
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import collect, frames, split, video
+from helpers import collect, formats, frames, split, video
+from helpers.annotations import Annotation, Box, read_folder
 from helpers.errors import CourseError
 
 
@@ -97,141 +94,81 @@ def test_what_cannot_be_taken_is_named(own, tmp_path):
     assert not out.exists()
 
 
-class Web(BaseHTTPRequestHandler):
-    """Plays Openverse and the hosts of its pictures, the good and the bad."""
-
-    def do_GET(self):
-        address = urlparse(self.path)
-        web = self.server.state
-        web["agents"].add(self.headers["User-Agent"])
-        if address.path == "/v1/images/":
-            query = {key: value[0] for key, value in parse_qs(address.query).items()}
-            web["queries"].append(query)
-            if query["page"] == web.get("broken page"):
-                return self.answer(b"", 500)
-            if web["refuse"]:
-                status = web["refuse"].pop()
-                return self.answer(b"", status, {"Retry-After": "0"})
-            page = web["pages"][int(query["page"]) - 1] if web["pages"] else []
-            body = {"page_count": len(web["pages"]), "results": page}
-            return self.answer(json.dumps(body).encode())
-        body = web["files"].get(address.path)
-        return self.answer(body or b"gone", 200 if body else 404)
-
-    def answer(self, body, status=200, headers=None):
-        self.send_response(status)
-        for key, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
-            self.send_header(key, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+BOX = (Box("cat", 8, 6, 24, 18),)
 
 
-@pytest.fixture
-def web():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Web)
-    address = f"http://127.0.0.1:{server.server_port}"
-    files = {
-        "/1.jpg": picture(1),
-        "/2.png": picture(2, "PNG"),
-        "/again.jpg": picture(1),
-        "/lie.jpg": b"<html>not found</html>",
-        "/cut.jpg": picture(3)[:400],
-        "/moving.gif": picture(4, "GIF"),
-        "/huge.jpg": picture(5) + bytes(30_000_000),
-        "/3.jpg": picture(6),
-    }
-
-    def result(path, licence="by", **more):
-        return {
-            "url": address + path,
-            "license": licence,
-            "license_version": "2.0",
-            "license_url": "https://creativecommons.org/licenses/by/2.0/",
-            "creator": "Somebody",
-            "foreign_landing_url": f"https://photos.example{path}",
-            **more,
-        }
-
-    first = [result(p) for p in ("/1.jpg", "/again.jpg", "/lie.jpg", "/cut.jpg", "/moving.gif")]
-    second = [
-        result("/gone.jpg"),
-        result("/huge.jpg"),
-        result("/3.jpg", "by-nc-nd"),
-        result("/2.png", "cc0", creator=None),
-        {"license": "by", "url": "file:///etc/hostname"},
-        result("/3.jpg"),
-    ]
-    server.state = {
-        "pages": [first, second], "files": files, "refuse": [], "queries": [], "agents": set()
-    }  # fmt: skip
-    server.state["api"] = f"{address}/v1"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield server.state
-    server.shutdown()
-    server.server_close()
+def label_images(own, kind, target):
+    names = [f"bild {i}.jpg" for i in range(3)]
+    found = [Annotation(name, 32, 24, BOX if name != "bild 2.jpg" else ()) for name in names]
+    formats.write(found, own / target, kind)
 
 
-def test_only_real_pictures_with_a_good_licence_are_kept(web, tmp_path):
-    out = collect.search_openverse("Speed camera!", tmp_path / "01_images", 10, api=web["api"])
-    names = ["speed_camera_0001.jpg", "speed_camera_0002.png", "speed_camera_0003.jpg"]
-    assert sorted(p.name for p in (out / "images").iterdir()) == names
-    rows = split.read_csv(out / "sources.csv", collect.SOURCES)
-    assert rows[0] == {
-        "file": names[0],
-        "licence": "by 2.0",
-        "licence_url": "https://creativecommons.org/licenses/by/2.0/",
-        "creator": "Somebody",
-        "origin": "https://photos.example/1.jpg",
-        "words": "Speed camera!",
-    }
-    assert [row["licence"] for row in rows] == ["by 2.0", "cc0 2.0", "by 2.0"]
-    assert web["queries"][0]["q"] == "Speed camera!"
-    assert web["queries"][0]["license"] == "cc0,pdm,by,by-sa"
-    assert [agent.split("/")[0] for agent in web["agents"]] == ["detector-course"]
+@pytest.mark.parametrize(
+    ("kind", "target", "says"),
+    [
+        ("voc", "Annotations", "my pictures: Pascal VOC XML, 3 annotations, 3 images."),
+        ("yolo", "", "my pictures: YOLO txt, 3 annotations, 3 images."),
+        ("coco", "result.json", "my pictures: COCO json, 3 annotations, 3 images."),
+        ("vott_csv", "x-export.csv", "my pictures: VoTT CSV, 2 annotations, 3 images."),
+        ("tfod_csv", "labels.csv", "my pictures: TFOD CSV, 2 annotations, 3 images."),
+        ("lisa_csv", "all.csv", "my pictures: LISA CSV, 2 annotations, 3 images."),
+    ],
+)
+def test_annotations_of_any_tool_become_voc(own, tmp_path, capsys, kind, target, says):
+    label_images(own, kind, target)
+    out = collect.own_folder(own, tmp_path / "01_images")
+    assert capsys.readouterr().out.strip() == says
+    found = read_folder(out / "annotations")
+    assert [a.boxes for a in found if a.boxes] == [BOX, BOX]
+    assert found[0].source == "bild 0.xml"
+    assert len(found) == int(says.split(", ")[1][0])
 
 
-def test_the_limit_ends_the_search(web, tmp_path):
-    out = collect.search_openverse("radar", tmp_path / "01_images", 1, api=web["api"])
-    assert len(list((out / "images").iterdir())) == 1
-    assert len(web["queries"]) == 1
+def test_an_export_of_yolo_with_its_split(own, tmp_path, capsys):
+    label_images(own, "yolo", "")
+    export = tmp_path / "export"
+    for i, side in enumerate(("train", "valid", "test")):
+        for kind, suffix in (("images", "jpg"), ("labels", "txt")):
+            (export / side / kind).mkdir(parents=True)
+            source = own / ("labels" if suffix == "txt" else "") / f"bild {i}.{suffix}"
+            source.rename(export / side / kind / f"bild {i}.{suffix}")
+    (own / "data.yaml").rename(export / "data.yaml")
+    (export / "README.dataset.txt").write_text("0 rights reserved")
+    out = collect.own_folder(export, tmp_path / "01_images")
+    assert "YOLO txt, 3 annotations, 3 images" in capsys.readouterr().out
+    assert len(list((out / "images").iterdir())) == 3
+    assert split.author(out / "author_split.csv") == {"bild 0.jpg": "train", "bild 1.jpg": "val"}
+    extracted = frames.extract(out, tmp_path / "02_frames")
+    assert len(list((extracted / "annotations").iterdir())) == 3
 
 
-def test_it_waits_when_asked_to_and_tries_again(web, tmp_path):
-    web["refuse"] = [503, 429]
-    collect.search_openverse("radar", tmp_path / "01_images", 1, api=web["api"])
-    assert len(web["queries"]) == 3
+def test_faulty_boxes_are_left_to_the_audit(own, tmp_path):
+    (own / "x.csv").write_text("image,xmin,ymin,xmax,ymax,label\nbild 0.jpg,9,9,40,3,cat\n")
+    out = collect.own_folder(own, tmp_path / "01_images")
+    assert read_folder(out / "annotations")[0].boxes == (Box("cat", 9, 9, 40, 3),)
 
 
-def test_a_search_that_fails_leaves_nothing(web, tmp_path):
-    web["refuse"] = [429] * 5
-    with pytest.raises(CourseError, match=r"no answer to page 1 \(status 429\)"):
-        collect.search_openverse("radar", tmp_path / "a", 1, api=web["api"])
-    web["refuse"] = [404]
-    with pytest.raises(CourseError, match="status 404"):
-        collect.search_openverse("radar", tmp_path / "a", 1, api=web["api"])
-    web["pages"] = []
-    with pytest.raises(CourseError, match="no usable picture"):
-        collect.search_openverse("radar", tmp_path / "a", 1, api=web["api"])
-    with pytest.raises(CourseError, match="words: empty"):
-        collect.search_openverse(" ", tmp_path / "a", 1, api=web["api"])
-    with pytest.raises(CourseError, match="limit: 0"):
-        collect.search_openverse("radar", tmp_path / "a", 0, api=web["api"])
-    assert list(tmp_path.iterdir()) == []
+def test_annotations_that_cannot_be_read_leave_nothing(own, tmp_path):
+    (own / "x.csv").write_text("image,xmin,ymin,xmax,ymax,label\nbild 9.jpg,1,1,9,9,cat\n")
+    with pytest.raises(CourseError, match=r"x.csv: line 2: image 'bild 9.jpg' is not among"):
+        collect.own_folder(own, tmp_path / "01_images")
+    (own / "a.xml").write_text("<annotation/>")
+    with pytest.raises(CourseError, match="two formats"):
+        collect.own_folder(own, tmp_path / "01_images")
+    assert not (tmp_path / "01_images").exists()
 
 
-def test_what_was_found_before_a_failure_is_kept(web, tmp_path, monkeypatch):
-    monkeypatch.setattr(collect.time, "sleep", lambda seconds: None)
-    web["broken page"] = "2"
-    out = collect.search_openverse("radar", tmp_path / "01_images", 5, api=web["api"])
-    assert len(list((out / "images").iterdir())) == 1
+def test_stills_below_footage_do_not_matter(tmp_path):
+    footage = tmp_path / "footage"
+    (footage / "stills").mkdir(parents=True)
+    (footage / "stills/a.jpg").write_bytes(picture())
+    (footage / "drive.mp4").touch()
+    out = collect.own_folder(footage, tmp_path / "01_images")
+    assert [p.name for p in (out / "clips").iterdir()] == ["drive.mp4"]
 
 
-def test_an_answer_that_is_not_openverse(web, tmp_path):
-    api = web["api"].replace("/v1", "/none")
-    web["files"]["/none/images/"] = b"<html>log in to the hotel's network</html>"
-    with pytest.raises(CourseError, match="not what Openverse answers"):
-        collect.search_openverse("radar", tmp_path / "a", 1, api=api)
+def test_a_real_export_of_vott(shared, tmp_path, capsys):
+    out = collect.own_folder(shared / "datasets/catfaces_vott", tmp_path / "01_images")
+    assert "catfaces_vott: VoTT CSV, 100 annotations, 101 images." in capsys.readouterr().out
+    assert (out / "images/2Q__%20(1).jpg").is_file()
+    assert len(read_folder(out / "annotations")) == 100

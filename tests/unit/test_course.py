@@ -102,6 +102,17 @@ def test_runs_again_from_where_something_changed(copied, capsys, reason):
     }
 
 
+def test_boxes_drawn_by_hand_run_lesson_03_again(copied, capsys):
+    (copied / "runs/course/labels").mkdir()
+    course.run(copied)
+    assert status(capsys.readouterr().out)["03_count"] == "kept"
+    (copied / "runs/course/labels/a_00001.xml").write_text("<annotation/>")
+    course.run(copied)
+    assert status(capsys.readouterr().out)["03_count"] == "ran"
+    course.run(copied)
+    assert status(capsys.readouterr().out)["03_count"] == "kept"
+
+
 def test_other_parameters_run_what_has_them(copied, capsys):
     summary = course.run(copied, extra={"every": 9})
     assert status(capsys.readouterr().out)["01_images"] == "kept"

@@ -70,6 +70,22 @@ def test_same_seed_gives_the_same_pixels_and_boxes():
     assert digest(replace(rain, seed=rain.seed + 1)) != alone
 
 
+def test_broad_clips_differ_more_from_each_other():
+    def greys(broad):
+        """Mean brightness of the middle of the sky and of the road, in each clip."""
+        found = []
+        for spec in roadside.clip_specs(10, 30, **SMALL, broad=broad):
+            image, _ = roadside.render_frame(roadside.build_scene(spec), 2)
+            found.append([image[10:60, 80:240].mean(), image[120:140, 140:180].mean()])
+        return np.array(found)
+
+    plain, broad = greys(False), greys(True)
+    assert (np.abs(broad - plain).max(axis=1) > 2).all(), "each camera exposes in its own way"
+    assert broad[:, 0].std() > plain[:, 0].std()
+    spec = roadside.clip_specs(1, 30, seconds=0.2, **SMALL, broad=True)[0]
+    assert digest(spec, 2) == digest(spec, 2)
+
+
 def test_frames_can_be_drawn_in_any_order(scenes):
     first, _ = roadside.render_frame(scenes[3], 7)
     roadside.render_frame(scenes[3], 40)
@@ -95,7 +111,10 @@ def test_wrong_numbers_are_named(wrong):
         roadside.clip_specs(**{"count": 1, "seed": 1, **wrong})
 
 
-@pytest.mark.parametrize("maker", sorted(set(sprites.SPEED_CAMERAS), key=lambda m: m.__name__))
+@pytest.mark.parametrize(
+    "maker",
+    sorted({*sprites.SPEED_CAMERAS, *sprites.BROAD_SPEED_CAMERAS}, key=lambda m: m.__name__),
+)
 def test_box_is_where_the_object_changes_the_picture(maker, bare):
     without, boxes = shot(bare)
     assert boxes == []

@@ -71,6 +71,85 @@ def test_what_cannot_be_split_says_so():
         split.by_frame(["a.jpg"], 0.2, 0)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    counts=st.lists(
+        st.tuples(st.integers(1, 12), st.integers(0, 9), st.integers(0, 9)), min_size=2, max_size=30
+    ),
+    ratio=st.floats(0.05, 0.95),
+    seed=st.integers(0, 1000),
+)
+def test_stratified_whole_clips_with_boxes_on_both_sides(counts, ratio, seed):
+    clips = clips_of({f"c{i:02d}": n for i, (n, _, _) in enumerate(counts)})
+    found = {f"c{i:02d}_0.jpg": {"car": a, "sign": b} for i, (_, a, b) in enumerate(counts)}
+    if sum(a + b > 0 for _, a, b in counts) < 2:
+        with pytest.raises(CourseError, match="with boxes"):
+            split.by_clip(clips, ratio, seed, labels_per_image=found)
+        return
+    chosen = split.by_clip(clips, ratio, seed, labels_per_image=found)
+    assert chosen == split.by_clip(clips, ratio, seed, labels_per_image=found)
+    for side in ("train", "val"):
+        assert any(sum(n.values()) for image, n in found.items() if chosen[image] == side)
+    for clip in set(clips.values()):
+        assert len({chosen[image] for image in clips if clips[image] == clip}) == 1
+
+
+def test_a_rare_class_gets_its_share_in_both_parts():
+    clips = clips_of({f"c{i:02d}": 10 for i in range(40)})
+    found = {
+        i: {"car": 5, "sign": 3 if clips[i] in ("c03", "c11", "c20", "c31") else 0} for i in clips
+    }
+    drawn = set()
+    for seed in range(10):
+        chosen = split.by_clip(clips, 0.25, seed, labels_per_image=found)
+        held = {clips[image] for image, side in chosen.items() if side == "val"}
+        assert len(held) == 10
+        assert len(held & {"c03", "c11", "c20", "c31"}) == 1
+        drawn.add(frozenset(held))
+    assert len(drawn) > 5
+
+
+def test_thousands_of_photos_are_stratified_fast():
+    found = {f"{i}.jpg": {f"class_{j}": int(j == i % 7) * 2 for j in range(7)} for i in range(3000)}
+    clips = {image: image for image in found}
+    chosen = split.by_clip(clips, 0.2, 1, labels_per_image=found)
+    per_class = Counter(i % 7 for i in range(3000) if chosen[f"{i}.jpg"] == "val")
+    assert all(abs(count - 3000 / 7 * 0.2) <= 2 for count in per_class.values())
+
+
+def test_near_copies_across_the_split_are_found(frames, capsys):
+    chosen = {f"{c}_{i:05d}.jpg": "val" if c == "b" else "train" for c in "abcd" for i in range(5)}
+    assert split.leak_check(frames, chosen) == []
+    assert "none of 5 validation images" in capsys.readouterr().out
+    with Image.open(frames / "images/a_00002.jpg") as image:
+        image.resize((200, 160)).save(frames / "images/b_00001.jpg", quality=60)
+    [(image, other, bits)] = split.leak_check(frames, chosen)
+    assert (image, other) == ("b_00001.jpg", "a_00002.jpg")
+    assert bits <= 6
+    line = capsys.readouterr().out
+    assert line.startswith("Leak check: 1 of 5 validation images (20%)")
+    assert line.count("\n") == 1
+
+
+def test_near_copies_across_the_split_are_in_the_audit(frames, tmp_path):
+    scene(0).save(frames / "images/b_00001.jpg")
+    dataset = split.write_dataset(frames, tmp_path / "d", held_out=("b",))
+    assert audited(dataset) == {
+        ("b_00001.jpg", "0", "same picture twice", "kept as it is"),
+        ("b_00001.jpg", "0", "neighbour across the split", "kept as it is"),
+    }
+    assert artifacts.read_manifest(dataset)["counts"]["near_copies_across"] == 1
+
+
+def test_a_dataset_of_two_classes_is_stratified(frames, tmp_path):
+    for clip in "ac":
+        put(frames, f"{clip}_00000.jpg", RADAR, Box("car", 50, 10, 90, 60))
+    for seed in range(5):
+        dataset = split.write_dataset(frames, tmp_path / f"d{seed}", val_ratio=0.5, seed=seed)
+        counts = artifacts.read_manifest(dataset)["counts"]
+        assert counts["train"]["boxes"]["car"] == counts["val"]["boxes"]["car"] == 1
+
+
 def test_by_frame_takes_the_share_whatever_the_order():
     images = [f"{i}.jpg" for i in range(50)]
     chosen = split.by_frame(images, 0.2, 1)
@@ -96,6 +175,12 @@ def test_the_authors_split(tmp_path):
 RADAR = Box("radar", 10, 10, 30, 60)
 
 
+def scene(seed):
+    """A picture of soft blobs, 100x80: unlike those of other seeds, like itself when resized."""
+    blobs = np.random.default_rng(seed).integers(0, 255, (8, 10, 3), np.uint8)
+    return Image.fromarray(blobs).resize((100, 80), Image.Resampling.BICUBIC)
+
+
 @pytest.fixture
 def frames(tmp_path):
     """Four clips of five frames of 100x80, one radar in each; clip d shows nothing."""
@@ -106,7 +191,7 @@ def frames(tmp_path):
     for clip in "abcd":
         for i in range(5):
             name = f"{clip}_{i:05d}.jpg"
-            Image.new("RGB", (100, 80), (40 * i, 90, 0)).save(folder / "images" / name)
+            scene(len(rows)).save(folder / "images" / name)
             put(folder, name, *([] if clip == "d" else [RADAR]))
             rows.append({"image": name, "clip": clip})
     split.write_csv(folder / "frames.csv", ("image", "clip"), rows)
@@ -176,6 +261,19 @@ def test_annotations_corrected_by_hand_are_taken_up(frames, tmp_path):
     assert read(dataset, "a_00000.jpg").boxes[0].xmin == RADAR.xmin + 1
 
 
+def test_boxes_drawn_by_hand_lie_apart_and_win(frames, tmp_path):
+    drawn = tmp_path / "labels"
+    dataset = split.write_dataset(frames, tmp_path / "d", drawn=drawn)  # nothing drawn yet
+    (drawn / "annotations").mkdir(parents=True)
+    put(drawn, "a_00000.jpg", dataclasses.replace(RADAR, xmin=RADAR.xmin + 2))
+    (frames / "annotations" / "b_00000.xml").unlink()
+    put(drawn, "b_00000.jpg")
+    split.write_dataset(frames, dataset, drawn=drawn / "annotations")
+    assert read(dataset, "a_00000.jpg").boxes[0].xmin == RADAR.xmin + 2
+    assert read(dataset, "a_00001.jpg").boxes[0].xmin == RADAR.xmin
+    assert read(dataset, "b_00000.jpg").boxes == ()
+
+
 def test_images_outside_the_authors_split_stay_out(frames, tmp_path):
     (frames / "author_split.csv").write_text("image,split\na_00000.jpg,train\nb_00000.jpg,val\n")
     dataset = split.write_dataset(frames, tmp_path / "d", split="author")
@@ -201,27 +299,46 @@ def test_what_is_bad_is_mended_or_left_out_and_listed(frames, tmp_path):
     put(frames, "a_00001.jpg", Box("radar", 120, 10, 140, 60), RADAR)
     put(frames, "a_00002.jpg", Box("radar", 40, 10, 30, 60), RADAR, RADAR)
     put(frames, "a_00003.jpg", Box("Radar ", *RADAR.xyxy))
+    put(frames, "a_00004.jpg", RADAR, dataclasses.replace(RADAR, ymax=61))
+    scene(16).save(frames / "images/b_00003.jpg")  # that of d_00001.jpg
     put(frames, "b_00000.jpg", RADAR, size=(200, 160))
     (frames / "annotations/b_00001.xml").unlink()
     (frames / "images/b_00002.jpg").write_bytes(b"no image")
     put(frames, "gone.jpg", RADAR)
     dataset = split.write_dataset(frames, tmp_path / "d", held_out=("c",))
     assert read(dataset, "a_00000.jpg").boxes == (RADAR, Box("radar", 80, 10, 100, 60))
-    for number in range(1, 4):
+    for number in (1, 3, 4):
         assert read(dataset, f"a_0000{number}.jpg").boxes == (RADAR,)
+    assert read(dataset, "a_00002.jpg").boxes == (Box("radar", 30, 10, 40, 60), RADAR)
     assert (read(dataset, "b_00000.jpg").width, read(dataset, "b_00000.jpg").height) == (100, 80)
     assert {"b_00001.jpg", "b_00002.jpg", "gone.jpg"}.isdisjoint(chosen(dataset))
     assert audited(dataset) == {
         ("a_00000.xml", "2", "outside", "clipped to the image"),
-        ("a_00001.xml", "1", "outside", "left out: wholly outside"),
-        ("a_00002.xml", "1", "inverted", "left out"),
+        ("a_00001.xml", "1", "outside", "left out: nothing of it is inside"),
+        ("a_00002.xml", "1", "inverted", "edges swapped"),
         ("a_00002.xml", "3", "same box twice", "left out"),
         ("a_00003.xml", "1", "label", "read as 'radar'"),
+        ("a_00004.xml", "2", "same box twice", "left out"),
         ("all files", "0", "label", "1 boxes read as 'radar'"),
         ("b_00000.xml", "0", "wrong size", "size set to 100x80, boxes as they are"),
         ("b_00001.jpg", "0", "no annotation", "image left out"),
         ("b_00002.jpg", "0", "unreadable image", "image left out"),
+        ("d_00001.jpg", "0", "same picture twice", "kept as it is"),
         ("gone.xml", "0", "no image", "annotation left out"),
+    }
+
+
+def test_a_picture_whose_only_box_is_broken_is_no_background(frames, tmp_path):
+    put(frames, "a_00001.jpg", dataclasses.replace(RADAR, xmax=RADAR.xmin))
+    put(frames, "a_00002.jpg", dataclasses.replace(RADAR, xmax=RADAR.xmin), RADAR)
+    put(frames, "a_00003.jpg")
+    dataset = split.write_dataset(frames, tmp_path / "d", held_out=("c",))
+    assert "a_00001.jpg" not in chosen(dataset)
+    assert {"a_00002.jpg", "a_00003.jpg"} <= set(chosen(dataset))
+    assert audited(dataset) == {
+        ("a_00001.xml", "1", "zero area", "image left out: its only box is none"),
+        ("a_00002.xml", "1", "zero area", "left out"),
+        ("a_00003.xml", "0", "empty", "kept as it is"),
     }
 
 
