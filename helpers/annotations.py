@@ -230,7 +230,11 @@ def images_in(folder: Path | str) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise CourseError(f"{folder}: no such folder; give the folder that holds the images")
-    found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    found = [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    ]
     if not found:
         kinds = ", ".join(IMAGE_SUFFIXES)
         raise CourseError(f"{folder}: no images in it; expected files ending in {kinds}")

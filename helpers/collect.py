@@ -40,6 +40,7 @@ def own_folder(path: Path, folder: Path, *, rebuild: bool = False) -> Path:
 @artifact
 def _own_folder(path: Path, folder: Path, *, contents: str) -> dict:
     files = [path] if path.is_file() else list(path.iterdir())
+    files = [p for p in files if not p.name.startswith(".")]  # macOS puts a ._clip.mov beside
     videos = natural(p for p in files if p.suffix.lower() in VIDEO_SUFFIXES)
     if path.is_file() and not videos:
         kinds = ", ".join(VIDEO_SUFFIXES)
@@ -64,8 +65,6 @@ def _own_folder(path: Path, folder: Path, *, contents: str) -> dict:
 def _take_videos(videos: list[Path], folder: Path) -> dict:
     (folder / "clips").mkdir()
     for video in videos:
-        if (folder / "clips").joinpath(video.name).exists():
-            raise CourseError(f"{video}: another clip has this name; rename it")
         link(video, folder / "clips" / video.name)
         boxes = video.with_name(f"{video.stem}.boxes.csv")
         if boxes.is_file():
@@ -83,9 +82,9 @@ def _take_images(path: Path, images: list[Path], folder: Path) -> dict:
         # Copies, since the files may hold more than is read: poses, parts, attributes.
         taken: dict[str, Path] = {}
         for xml in files:
-            if (other := taken.setdefault(xml.name, xml)) != xml:
+            if (other := taken.setdefault(xml.stem, xml)) != xml:
                 raise CourseError(f"{xml}: another {xml.name} lies in {other.parent}; keep one")
-            shutil.copyfile(xml, folder / "annotations" / xml.name)
+            shutil.copyfile(xml, folder / "annotations" / f"{xml.stem}.xml")
     elif kind:
         for annotation in read(path):
             xml = folder / "annotations" / f"{Path(annotation.image).stem}.xml"

@@ -26,7 +26,7 @@ from typing import IO
 from helpers.annotations import images_in
 from helpers.artifacts import artifact
 from helpers.errors import CourseError
-from helpers.split import write_csv
+from helpers.split import link, write_csv
 from helpers.web import arriving, retry_after
 
 # One <name>.sha256 per set, as `sha256sum -c` reads it: a table rather than one digest over
@@ -316,7 +316,7 @@ def _opened(archive: Path) -> Iterator[tuple[list[_Item], Callable[[_Item], IO[b
             for entry in bundle:
                 if not entry.isdir():
                     items.append(_Item(entry.name, entry.size, entry.isreg(), entry))
-                total += entry.size
+                    total += entry.size
                 if total > _MAX_UNPACKED or len(items) > _MAX_FILES:
                     break  # a compressed tar would be unpacked further just to be listed
             yield items, lambda item: bundle.extractfile(item.entry)
@@ -332,7 +332,13 @@ def _opened(archive: Path) -> Iterator[tuple[list[_Item], Callable[[_Item], IO[b
 def _check_items(archive: Path, items: list[_Item]) -> None:
     if len(items) > _MAX_FILES or sum(item.size for item in items) > _MAX_UNPACKED:
         raise CourseError(f"{archive.name}: too large when unpacked; it was not unpacked")
+    folders = {folder for item in items for folder in item.path.parents}
     for item in items:
+        if item.path in folders:
+            raise CourseError(
+                f"{archive.name}: {item.name!r} is a file and a folder; it was not unpacked: get "
+                "the archive from its own address"
+            )
         unsafe = not item.plain or item.path.is_absolute() or ".." in item.path.parts
         if unsafe or not item.path.parts or re.search(r"[\\:\0]", item.name):
             raise CourseError(
@@ -368,9 +374,26 @@ def _bring(dataset: Dataset, beside: Path, mirror: str) -> Iterator[tuple[dict[s
         found, layout = _find(dataset, Path(scratch), beside, mirror)
         ours = found.is_file()
         root = Path(scratch) / "unpacked" if ours else found
-        if ours:
-            unpack(found, root)
-        yield _files_used(dataset, root, layout), ours
+        with _until_used(dataset, beside):
+            if ours:
+                unpack(found, root)
+            yield _files_used(dataset, root, layout), ours
+
+
+@contextmanager
+def _until_used(dataset: Dataset, beside: Path) -> Iterator[None]:
+    """Keep a download for the next call when this one is interrupted, but not when it is bad."""
+    try:
+        yield
+    except Exception:
+        _forget(dataset, beside)
+        raise
+    _forget(dataset, beside)
+
+
+def _forget(dataset: Dataset, beside: Path) -> None:
+    for part in beside.glob(f".{dataset.name}-*.part"):
+        part.unlink()
 
 
 def _mirror_one(dataset: Dataset, target: Path, source: str) -> None:
@@ -385,13 +408,14 @@ def _mirror_one(dataset: Dataset, target: Path, source: str) -> None:
                 part = found
             else:
                 shutil.copyfile(found, part)
-        else:
-            with (
-                _bring(dataset, place, source) as (files, _),
-                zipfile.ZipFile(part, "w", zipfile.ZIP_STORED, strict_timestamps=False) as bundle,
-            ):
-                for name in tqdm(sorted(files), desc=f"pack {target.name}", unit="file"):
-                    bundle.write(files[name], name)
+            part.replace(target)
+            return _forget(dataset, place)
+        with (
+            _bring(dataset, place, source) as (files, _),
+            zipfile.ZipFile(part, "w", zipfile.ZIP_STORED, strict_timestamps=False) as bundle,
+        ):
+            for name in tqdm(sorted(files), desc=f"pack {target.name}", unit="file"):
+                bundle.write(files[name], name)
         part.replace(target)
 
 
@@ -484,9 +508,14 @@ def _download(
                 )
             tqdm.write(f"{dataset.name}: {reason}; next try in {wait:.0f} s")
             time.sleep(wait)
+    try:
+        _check_archive(dataset, part, address)
+    except CourseError:
+        part.unlink()
+        raise
+    # It stays in `beside` as well, until what it holds was taken.
     archive = scratch / _archive_name(dataset)
-    part.replace(archive)
-    _check_archive(dataset, archive, address)
+    link(part, archive)
     return archive
 
 

@@ -84,7 +84,7 @@ def detect(path: Path | str) -> tuple[str | None, list[Path]]:
     stems = {file.stem for file in files if file.suffix.lower() in IMAGE_SUFFIXES}
     found = defaultdict(list)
     for file in files:
-        if kind := _kind(file, stems):
+        if kind := _kind(file, path, stems):
             found[kind].append(file)
     if {"voc", "tfod_csv"} == set(found):
         # The old tutorials made the CSV out of the XML: the same boxes once more.
@@ -280,7 +280,7 @@ def _below(folder: Path) -> list[Path]:
     return natural(p for p, out in zip(found, hidden, strict=True) if not out and p.is_file())
 
 
-def _kind(file: Path, image_stems: set[str]) -> str | None:
+def _kind(file: Path, root: Path, image_stems: set[str]) -> str | None:
     """Format of a single file by name and first lines; None for what is no annotation."""
     suffix = file.suffix.lower()
     if suffix == ".xml":
@@ -292,7 +292,8 @@ def _kind(file: Path, image_stems: set[str]) -> str | None:
             return "coco" if _COCO_LIST.search(lines.read(1 << 16)) else None
         first = lines.readline(1 << 16)
     if suffix == ".txt":
-        ours = file.stem in image_stems or "labels" in file.parent.parts[-3:]
+        folders = (root.name, *file.relative_to(root).parts[:-1])
+        ours = file.stem in image_stems or "labels" in folders
         return "yolo" if ours or _YOLO_LINE.match(first) else None
     # Some of the columns are enough: the reader says which of the others is missing.
     columns = {name.strip(' "\n\r') for name in re.split("[,;]", first)}
@@ -306,6 +307,7 @@ def _kind(file: Path, image_stems: set[str]) -> str | None:
 def _read_csv(file: Path, kind: str, pictures: _Pictures) -> Iterator[Annotation]:
     image_column, label_column, *edge_columns = _COLUMNS[kind]
     names: dict[str, tuple[str, int, int]] = {}
+    called: dict[str, str] = {}
     boxes: dict[tuple[str, int, int], list[Box]] = defaultdict(list)
     for line, row in _rows(file, kind):
         where = f"{file}: line {line}"
@@ -315,6 +317,12 @@ def _read_csv(file: Path, kind: str, pictures: _Pictures) -> Iterator[Annotation
         size = _stated_size(row, where)
         if stated not in names:
             names[stated] = pictures.named(stated, size, where)
+            first = called.setdefault(names[stated][0], stated)
+            if first != stated and not pictures.by_name:
+                raise CourseError(
+                    f"{where}: {stated} and {first} have the same file name; rename one, or add "
+                    "the images"
+                )
         name, width, height = names[stated]
         if size and size != (width, height):
             raise CourseError(

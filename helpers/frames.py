@@ -6,7 +6,6 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -160,13 +159,15 @@ def _check(every, seconds, count, max_frames, min_sharpness, near_copies) -> Non
 def _from_videos(clips: Path, folder: Path, step, min_sharpness, near_copies):
     from tqdm.auto import tqdm
 
-    videos = natural(p for p in clips.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
+    found = (p for p in clips.iterdir() if not p.name.startswith("."))
+    videos = natural(p for p in found if p.suffix.lower() in VIDEO_SUFFIXES)
     if not videos:
         kinds = ", ".join(VIDEO_SUFFIXES)
         raise CourseError(f"{clips}: no video in it; expected files ending in {kinds}")
-    for first, second in pairwise(videos):
-        if first.stem == second.stem:
-            raise CourseError(f"{clips}: {first.name} and {second.name}: same name; rename one")
+    stems: dict[str, Path] = {}
+    for path in videos:
+        if (other := stems.setdefault(path.stem, path)) != path:
+            raise CourseError(f"{clips}: {other.name} and {path.name}: same name; rename one")
     listing = tqdm(videos, desc="list frames", unit="clip", leave=False)
     abouts = {path: video.index(path) for path in listing}
     plans = {path: _chosen(about.times, *step) for path, about in abouts.items()}
@@ -321,7 +322,7 @@ def _to_thumbnail(folder: Path, take: _Take) -> None:
     if not path.exists():
         return
     if take.reason != DAMAGED:
-        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_REDUCED_COLOR_2)
+        image = decoded(path, cv2.IMREAD_REDUCED_COLOR_2)
         scale = min(1, _THUMBNAIL / max(image.shape))
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         _write_jpeg(folder / "dropped" / _thumbnail(take), small)
@@ -337,6 +338,13 @@ def _spread(numbers, most: int | None) -> list:
     if most is None or len(numbers) <= most:
         return numbers
     return [numbers[round(i)] for i in np.linspace(0, len(numbers) - 1, most)]
+
+
+def decoded(path: Path, flags: int) -> np.ndarray | None:
+    """The image of a file as cv2.imdecode gives it by `flags`; None for what is no image."""
+    # Read through numpy, since imread cannot open names beyond ASCII on every platform.
+    data = np.fromfile(path, np.uint8)
+    return cv2.imdecode(data, flags) if data.size else None
 
 
 def _write_jpeg(path: Path, image: np.ndarray) -> None:
@@ -372,8 +380,7 @@ def _from_photos(source: Path, folder: Path, max_frames, min_sharpness, near_cop
     takes = defaultdict(list)
     for path in tqdm(photos, desc="photos", unit="photo"):
         link(path, folder / "images" / path.name)
-        # Read through numpy, since imread cannot open names beyond ASCII on every platform.
-        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
+        image = decoded(path, cv2.IMREAD_GRAYSCALE)
         clip = groups.get(path.name, path.stem)
         # An unreadable photo keeps its row: the audit of lesson 03 names it.
         seen = (None, None) if image is None else (sharpness(image), int(phash(image), 16))
@@ -381,13 +388,16 @@ def _from_photos(source: Path, folder: Path, max_frames, min_sharpness, near_cop
     judged = [take for clip in takes.values() for take in _judged(clip, min_sharpness, near_copies)]
     place = {path.name: i for i, path in enumerate(photos)}
     judged.sort(key=lambda take: place[take.image])
-    annotated = 0
     for take in judged:
-        xml = source / "annotations" / f"{Path(take.image).stem}.xml"
         if take.reason:
             _to_thumbnail(folder, take)
-        elif xml.is_file():
-            annotated += 1
+    kept = {Path(take.image).stem for take in judged if not take.reason}
+    gone = {path.stem for path in images_in(source / "images")} - kept
+    annotated = 0
+    for xml in natural((source / "annotations").glob("*.xml")):
+        # One of no picture's name comes along: lesson 03 knows it by what it says inside.
+        if xml.stem not in gone:
+            annotated += xml.stem in kept
             # A copy, since labelling tools rewrite an XML file in place.
             shutil.copyfile(xml, folder / "annotations" / xml.name)
     return judged, {"clips": len(takes), "annotated": annotated}

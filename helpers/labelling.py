@@ -207,6 +207,8 @@ def widget(
         boxes = [box for box in boxes if box["width"] and box["height"]]  # not what a click leaves
         if name in base and boxes != _to_widget(base[name])[0]:
             drafts[name] = boxes
+        else:
+            drafts.pop(name, None)
         if 0 <= at + step < len(order):
             return show(at + step)
         note.value = "This is the first one." if step < 0 else "This is the last one."

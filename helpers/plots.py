@@ -695,10 +695,12 @@ def _evenly(rows: list, most: int) -> list:
 
 def _small(cv2, folder, row) -> np.ndarray | None:
     """The picture of a row of frames.csv or dropped.csv, RGB, 240 pixels wide; None without one."""
+    from helpers.frames import decoded
+
     path = folder / "images" / row["image"] if "image" in row else None
     if path is None and row["thumbnail"]:
         path = folder / "dropped" / row["thumbnail"]
-    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path else None
+    image = decoded(path, cv2.IMREAD_COLOR) if path else None
     if image is None:
         return None
     scale = min(1, 240 / max(image.shape))

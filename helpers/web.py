@@ -145,7 +145,7 @@ def collect(
     write_csv(folder / "sources.csv", SOURCES, rows)
     print(f"{len(rows)} pictures kept" + (f"; left out: {reasons}" if reasons else "") + ".")
     if why:
-        print(f"Stopped early: {why}.")
+        print(f"Stopped early: {why}. For more, delete the folder and run this again later.")
     return {"images": len(rows), "left_out": dict(left_out)}
 
 
@@ -183,7 +183,7 @@ def retry_after(answer) -> float | None:
         return float(asked)
     try:
         until = parsedate_to_datetime(asked)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     until = until if until.tzinfo else until.replace(tzinfo=UTC)
     return max((until - datetime.now(UTC)).total_seconds(), 0.0)
@@ -337,13 +337,14 @@ def _ask(session, service: str, query: dict) -> dict:
 def _get(session, url: str, *, tries: int, **options):
     """GET that tries again, after the pause asked for, on 429, 5xx and broken connections."""
     import requests
+    from requests.exceptions import ChunkedEncodingError
     from tqdm.auto import tqdm
 
     for attempt in range(1, tries + 1):
         wait = 2.0**attempt
         try:
             answer = session.get(url, timeout=(10, 20), **options)
-        except (requests.ConnectionError, requests.Timeout) as problem:
+        except (requests.ConnectionError, requests.Timeout, ChunkedEncodingError) as problem:
             error = problem
         else:
             if answer.status_code != 429 and answer.status_code < 500:
@@ -387,10 +388,10 @@ def _picture(session, found: Found, licences, seen: _Seen) -> tuple[bytes, str]:
 def _download(session, url: str, host: str, refusing: set[str]) -> bytes:
     import requests
 
-    deadline = time.monotonic() + _MAX_SECONDS
     data = bytearray()
     try:
         with _get(session, url, tries=2, stream=True) as answer:
+            deadline = time.monotonic() + _MAX_SECONDS
             for chunk in arriving(answer):
                 data += chunk
                 if len(data) > MAX_BYTES:

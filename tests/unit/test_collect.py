@@ -39,6 +39,15 @@ def test_a_folder_of_pictures_with_xml_beside_and_below(own, tmp_path):
     assert (out / "groups.csv").is_file()
 
 
+def test_names_in_capitals_and_what_macos_puts_beside(own, tmp_path):
+    (own / "bild 0.jpg").rename(own / "BILD.JPG")
+    (own / "BILD.XML").write_text("<annotation/>")
+    (own / "._BILD.JPG").write_bytes(b"Mac OS X")
+    out = collect.own_folder(own, tmp_path / "01_images")
+    assert len(list((out / "images").iterdir())) == 3
+    assert [p.name for p in (out / "annotations").iterdir()] == ["BILD.xml"]
+
+
 def test_added_pictures_are_seen_by_the_next_run(own, tmp_path, capsys):
     collect.own_folder(own, tmp_path / "01_images")
     collect.own_folder(own, tmp_path / "01_images")

@@ -264,6 +264,31 @@ def test_the_next_call_goes_on_too(public, tmp_path, monkeypatch):
     assert public.asked[-1] == ("/toy.zip", f"bytes={public.piece}-")
 
 
+def test_ctrl_c_while_unpacking_keeps_the_download(public, tmp_path, monkeypatch):
+    unpack = datasets.unpack
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(datasets, "unpack", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        datasets.fetch("toy", tmp_path / "01_images")
+    monkeypatch.setattr(datasets, "unpack", unpack)
+    check(datasets.fetch("toy", tmp_path / "01_images"))
+    size = len(public.files["/toy.zip"])
+    assert public.asked[-1] == ("/toy.zip", f"bytes={size}-"), "only asked whether there is more"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["01_images", "mirror"]
+
+
+def test_a_bad_archive_is_not_kept(public, tmp_path):
+    good = public.files["/toy.zip"]
+    public.files["/toy.zip"] = b"no zip"
+    with pytest.raises(CourseError, match="broken archive"):
+        datasets.fetch("toy", tmp_path / "01_images")
+    public.files["/toy.zip"] = good
+    check(datasets.fetch("toy", tmp_path / "01_images"))
+
+
 def test_an_archive_of_unsaid_length(public, tmp_path):
     public.chunked = True
     check(datasets.fetch("toy", tmp_path / "01_images"))
@@ -442,11 +467,26 @@ def test_unsafe_archives_are_not_unpacked(tmp_path):
         tar_of(path, special=kind)
         with pytest.raises(CourseError, match="'special': a link"):
             datasets.unpack(path, out)
+    pack(path, {"t/a": b"x", "t/a/b": b"x"})
+    with pytest.raises(CourseError, match="'t/a' is a file and a folder"):
+        datasets.unpack(path, out)
     for name in ("../escape.txt", "/absolute.txt", "a/../../escape.txt"):
         tar_of(path, **{name: b"x"})
         with pytest.raises(CourseError, match=r"bad.zip: .*not unpacked"):
             datasets.unpack(path, out)
     assert not out.exists()
+
+
+def test_the_size_that_a_folder_states_hides_no_files(tmp_path, monkeypatch):
+    path = tmp_path / "some.tar"
+    with tarfile.open(path, "w") as bundle:
+        for name, size, kind in (("in", 3_000, tarfile.DIRTYPE), ("in/a", 4, tarfile.REGTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type, info.size = kind, size
+            bundle.addfile(info, None if kind == tarfile.DIRTYPE else io.BytesIO(b"good"))
+    monkeypatch.setattr(datasets, "_MAX_UNPACKED", 2_000)
+    datasets.unpack(path, tmp_path / "out")
+    assert (tmp_path / "out/a").read_bytes() == b"good"
 
 
 def tar_of(place, mode="w", **entries):

@@ -391,6 +391,22 @@ def test_images_of_one_name_are_refused(export):
         formats.read(folder)
 
 
+def test_images_of_one_name_that_are_not_there_are_refused(tmp_path):
+    header = "filename,width,height,class,xmin,ymin,xmax,ymax"
+    rows = [f"cam{i}/0001.jpg,200,100,radar,1,1,{9 * i},9" for i in (1, 2)]
+    (tmp_path / "boxes.csv").write_text("\n".join([header, *rows]))
+    with pytest.raises(CourseError, match=r"line 3: cam2/0001.jpg and cam1/0001.jpg have the same"):
+        formats.read(tmp_path)
+
+
+def test_a_folder_above_called_labels_says_nothing(tmp_path):
+    folder = tmp_path / "labels" / "set 1"
+    folder.mkdir(parents=True)
+    (folder / "README.txt").write_text("Some notes.")
+    (folder / "a.xml").write_text("<annotation/>")
+    assert formats.detect(folder) == ("voc", [folder / "a.xml"])
+
+
 def test_sizes_that_are_stated_need_no_images(export):
     for kind in ("tfod_csv", "coco"):
         folder = export(kind)

@@ -146,6 +146,37 @@ def test_two_videos_of_one_name_are_refused(source, tmp_path):
     (source / "clips/clip_a.mov").write_bytes((source / "clips/clip_a.mp4").read_bytes())
     with pytest.raises(CourseError, match=r"clip_a.mov and clip_a.mp4: same name"):
         frames.extract(source, tmp_path / "02_frames")
+    # Between the two in the order of names lies another.
+    (source / "clips/clip_a.mov").rename(source / "clips/clip_a.avi")
+    (source / "clips/clip_a.cut.mov").write_bytes((source / "clips/clip_a.mp4").read_bytes())
+    with pytest.raises(CourseError, match=r"clip_a.avi and clip_a.mp4: same name"):
+        frames.extract(source, tmp_path / "02_frames")
+
+
+def test_what_macos_puts_beside_a_video_is_no_video(source, tmp_path):
+    (source / "clips/._clip_a.mp4").write_bytes(b"Mac OS X")
+    assert table(frames.extract(source, tmp_path / "02_frames"))
+
+
+def test_annotations_of_another_name_come_along(tmp_path):
+    source = tmp_path / "01_images"
+    (source / "images").mkdir(parents=True)
+    (source / "annotations").mkdir()
+    for i in range(3):
+        Image.fromarray(scene(i)).save(source / f"images/photo {i}.jpg")
+    for xml, image in (("ann_7", "photo 0.jpg"), ("photo 2", "photo 2.jpg")):
+        about = Annotation(image, 160, 120, (Box("radar", 1, 1, 20, 20),))
+        annotations.write_voc(about, source / f"annotations/{xml}.xml")
+    out = frames.extract(source, tmp_path / "02_frames", max_frames=2)
+    assert [row["image"] for row in table(out)] == ["photo 0.jpg", "photo 2.jpg"]
+    found = annotations.read_folder(out / "annotations")
+    assert set(annotations.pair(["photo 0.jpg", "photo 2.jpg"], found)) == {
+        "photo 0.jpg",
+        "photo 2.jpg",
+    }
+    few = frames.extract(source, tmp_path / "few", max_frames=1)
+    assert [row["image"] for row in table(few)] == ["photo 0.jpg"]
+    assert [p.name for p in (few / "annotations").iterdir()] == ["ann_7.xml"]
 
 
 def test_photos_are_taken_over_as_they_are(tmp_path):
@@ -155,6 +186,7 @@ def test_photos_are_taken_over_as_they_are(tmp_path):
     for i in range(4):
         Image.fromarray(scene(i)).save(source / f"images/photo {i}.jpg")
     (source / "images/photo 4.jpg").write_bytes(b"broken")
+    (source / "images/photo 5.jpg").write_bytes(b"")
     box = Box("radar", 1, 1, 20, 20)
     annotations.write_voc(
         Annotation("photo 0.jpg", 160, 120, (box,)), source / "annotations/photo 0.xml"
@@ -162,8 +194,12 @@ def test_photos_are_taken_over_as_they_are(tmp_path):
     (source / "groups.csv").write_text("image,clip\nphoto 0.jpg,street\nphoto 1.jpg,street\n")
     out = frames.extract(source, tmp_path / "02_frames")
     rows = table(out)
-    assert [row["clip"] for row in rows] == ["street", "street", "photo 2", "photo 3", "photo 4"]
-    assert rows[4]["phash"] == ""
+    assert [row["clip"] for row in rows] == [
+        "street",
+        "street",
+        *(f"photo {i}" for i in range(2, 6)),
+    ]
+    assert rows[4]["phash"] == rows[5]["phash"] == ""
     assert rows[0]["phash"] != rows[1]["phash"]
     name = "images/photo 0.jpg"
     assert (out / name).read_bytes() == (source / name).read_bytes()

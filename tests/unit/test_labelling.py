@@ -171,6 +171,17 @@ def test_boxes_are_clipped_to_the_image(frames):
     assert "a1.jpg: 1 without area in the image left out" in page.note.value
 
 
+def test_a_box_that_was_deleted_again_does_not_come_back(frames):
+    page = Page(frames)
+    given = page.canvas.bboxes
+    page.press("skip", [*given, drawn(5, 5, 9, 9)])
+    page.press("back")
+    assert len(page.canvas.bboxes) == len(given) + 1
+    page.press("skip", given)
+    page.press("back")
+    assert page.canvas.bboxes == given
+
+
 def test_a_click_without_a_drag_is_no_box(frames):
     page = Page(frames)
     page.press("submit", [drawn(5, 5, 0, 0), drawn(5, 5, 0, 0)])

@@ -392,6 +392,32 @@ def test_a_picture_that_trickles_in_is_given_up(host, tmp_path, monkeypatch):
     assert left_out(out) == {"too slow": 1}
 
 
+def test_a_pause_that_a_host_asks_for_is_not_slowness(host, tmp_path, monkeypatch):
+    monkeypatch.setattr(web, "_MAX_SECONDS", 0.5)
+    host.paged([host.add("/a.jpg", encoded(look(1)))])
+    host.refuse["/a.jpg"] = [(429, {"Retry-After": "1"})]
+    _, rows = collect(tmp_path)
+    assert len(rows) == 1
+
+
+def test_an_answer_that_is_cut_off_is_asked_for_again(host, tmp_path, naps):
+    host.paged([host.add("/a.jpg", encoded(look(1)))])
+    host.refuse["/openverse"] = [(200, {"Transfer-Encoding": "chunked"})]
+    _, rows = collect(tmp_path)
+    assert len(rows) == 1
+    assert naps == [2]
+
+
+def test_a_date_from_nowhere_is_no_pause(host, tmp_path, naps):
+    host.paged([host.add("/a.jpg", encoded(look(1)))])
+    host.refuse["/openverse"] = [
+        (503, {"Retry-After": "Tue, 01 Jan 2030 00:00:00 +9999999999999"}),
+    ]
+    _, rows = collect(tmp_path)
+    assert len(rows) == 1
+    assert naps == [2]
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
