@@ -112,19 +112,32 @@ def read_voc(path: Path | str, *, origin: int | None = None) -> Annotation:
     file is no XML or lacks a size, a name or a coordinate.
     Source: the VOC2012 development kit, section "Annotation" (Everingham and Winn).
     """
-    from defusedxml import DefusedXmlException, ElementTree
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise CourseError(f"{path}: missing; check the name of the folder") from None
+    return parse_voc(data, path, origin=origin)
+
+
+def parse_voc(data: bytes, path: Path | str, *, origin: int | None = None) -> Annotation:
+    """Return what `read_voc` does, of the bytes of a file; `path` is named in errors."""
+    from defusedxml import DefusedXmlException
 
     if origin not in (None, 0, 1):
         raise CourseError(f"origin: {origin!r}; it must be 0 or 1, or None")
     path = Path(path)
+    # Entities are declared in a "<!DOCTYPE". What has none needs no guard against them, and
+    # Python's own parser is four times as fast. A zero byte: UTF-16, where "<!" looks different.
+    if b"<!" in data or b"\0" in data:
+        from defusedxml.ElementTree import ParseError, fromstring
+    else:
+        from xml.etree.ElementTree import ParseError, fromstring
     try:
-        root = ElementTree.fromstring(path.read_bytes())
-    except FileNotFoundError:
-        raise CourseError(f"{path}: missing; check the name of the folder") from None
+        root = fromstring(data)
     except DefusedXmlException as error:
         reason = type(error).__name__
         raise CourseError(f"{path}: XML that declares entities ({reason}); remove them") from None
-    except (ElementTree.ParseError, ValueError) as error:
+    except (ParseError, ValueError) as error:
         raise CourseError(f"{path}: broken XML ({error}); export the file again") from None
     if root.tag != "annotation":
         raise CourseError(

@@ -26,20 +26,33 @@ MANIFEST = "manifest.json"
 _REPORTED = ("tensorflow", "tf-models-official", "numpy", "opencv-python-headless")
 
 
-def artifact(function: Callable[..., dict | None]) -> Callable[..., Path]:
+# Parameters that change how a folder is made, never what is in it.
+_MANNER = {"workers"}
+
+
+def artifact(
+    function: Callable[..., dict | None] | None = None, *, resumes: bool = False
+) -> Callable[..., Path]:
     """Make `function(..., folder, ...)` build `folder` as a whole, and only when needed.
 
     The decorated function must have a parameter `folder`: the output. It is called with an
     empty draft folder in its place and returns counts (a dict that JSON can hold) or None.
     Parameters that are `Path`s of something that exists are inputs: a folder with a manifest
     counts by its fingerprint, anything else by the names, sizes and times of its files.
-    Everything else is a parameter. When `folder` was already made from the same inputs with
-    the same parameters, nothing is done. Keyword `rebuild=True` builds again all the same.
+    Everything else is a parameter, but `workers`, on which nothing may depend. When `folder`
+    was already made from the same inputs with the same parameters, nothing is done. Keyword
+    `rebuild=True` builds again all the same.
 
     Returns the path of the folder. Whatever the function raises passes through, and the
-    draft is removed; what was there before stays as it was. Raises CourseError when `folder`
-    holds files that this course did not make.
+    draft is removed; what was there before stays as it was. With `resumes=True` the draft stays
+    beside the folder when the function raises or is killed, and a later call with the same inputs
+    and parameters gets it as it was left: the function must tell what in it is whole.
+
+    Raises CourseError when `folder` holds files that this course did not make, or when another
+    process is making the same folder.
     """
+    if function is None:
+        return functools.partial(artifact, resumes=resumes)
     signature = inspect.signature(function)
 
     @functools.wraps(function)
@@ -47,11 +60,10 @@ def artifact(function: Callable[..., dict | None]) -> Callable[..., Path]:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         folder = Path(bound.arguments["folder"])
-        clear_leftovers(folder)
         _refuse_foreign(folder)
         inputs, parameters = {}, {}
         for name, value in bound.arguments.items():
-            if name == "folder":
+            if name == "folder" or name in _MANNER:
                 continue
             for key, item in value.items() if isinstance(value, dict) else [("", value)]:
                 where = f"{name}.{key}" if key else name
@@ -61,11 +73,12 @@ def artifact(function: Callable[..., dict | None]) -> Callable[..., Path]:
                     parameters[where] = str(item) if isinstance(item, Path) else item
         maker = f"{function.__module__}.{function.__name__}"
         fingerprint = fingerprint_of(maker, inputs, parameters)
+        clear_leftovers(folder, keep=fingerprint if resumes else None)
         if not rebuild and is_current(folder, fingerprint):
             print(f"{folder.name}: already made with these inputs and parameters, kept.")
             return folder
 
-        with _draft_beside(folder) as draft:
+        with _draft_beside(folder, fingerprint if resumes else None) as draft:
             bound.arguments["folder"] = draft
             counts = function(*bound.args, **bound.kwargs)
             write_manifest(draft, maker, inputs, parameters, counts or {})
@@ -126,12 +139,13 @@ def replace_folder(draft: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def clear_leftovers(folder: Path) -> None:
+def clear_leftovers(folder: Path, *, keep: str | None = None) -> None:
     """Remove what killed runs left beside `folder`, and put back a folder they had moved.
 
-    Drafts that a living process is still filling are left alone.
+    Drafts that a living process is still filling are left alone, and so is the one that the
+    run with the fingerprint `keep` goes on with.
     """
-    drafts = _beside(folder, "draft")
+    drafts = [path for path in _beside(folder, "draft") if path != _draft_name(folder, keep)]
     for draft in drafts:
         if not _in_use(draft):
             shutil.rmtree(draft, ignore_errors=True)
@@ -145,20 +159,28 @@ def clear_leftovers(folder: Path) -> None:
 
 
 @contextmanager
-def _draft_beside(folder: Path) -> Iterator[Path]:
-    """An empty draft folder, locked while in use and gone afterwards."""
-    draft = _new_name_beside(folder, "draft")
-    draft.mkdir(parents=True)
+def _draft_beside(folder: Path, fingerprint: str | None) -> Iterator[Path]:
+    """A draft folder, locked while in use: an empty one that is gone afterwards, or, with a
+    fingerprint, the one that an earlier run left, which stays when this one fails as well."""
+    draft = _draft_name(folder, fingerprint) or _new_name_beside(folder, "draft")
+    draft.mkdir(parents=True, exist_ok=fingerprint is not None)
     # The kernel drops the lock when the process dies, however it dies, so a locked draft is
     # a living one: true across containers that share the disk, where process numbers are not.
     handle = os.open(draft, os.O_RDONLY)
     try:
-        with suppress(OSError):  # some network disks cannot lock
+        try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CourseError(
+                f"{folder}: another process is making it; wait for that, or stop it"
+            ) from None
+        except OSError:
+            pass  # some network disks cannot lock
         yield draft
     finally:
         os.close(handle)
-        shutil.rmtree(draft, ignore_errors=True)
+        if fingerprint is None:
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def _in_use(draft: Path) -> bool:
@@ -174,6 +196,10 @@ def _in_use(draft: Path) -> bool:
         return False
     finally:
         os.close(handle)
+
+
+def _draft_name(folder: Path, fingerprint: str | None) -> Path | None:
+    return fingerprint and folder.with_name(f".{folder.name}.draft-{fingerprint}")
 
 
 def _new_name_beside(folder: Path, kind: str) -> Path:

@@ -18,7 +18,7 @@ import numpy as np
 from helpers.artifacts import artifact, read_manifest
 from helpers.detector import fit, fitted_size
 from helpers.errors import CourseError
-from helpers.records import read, sha256, values
+from helpers.tfrecord import Writer, crc32c, read, serialized, values
 
 MARGIN = 4  # pixels kept around the object of a tile
 LARGEST = 0.85  # of a tile's side: larger objects leave no surroundings to learn from
@@ -60,7 +60,6 @@ def prepare(
 
     Raises CourseError when a shrunk image is smaller than a tile.
     """
-    import tensorflow as tf
     from tqdm.auto import tqdm
 
     counts = read_manifest(records)["counts"]
@@ -69,7 +68,8 @@ def prepare(
     total = counts["train"]["images"] + counts["val"]["images"]
     with tqdm(total=total, desc="tiles" if tile else "shrinking", unit="image") as bar:
         for source in sorted(records.glob("*.tfrecord")):
-            with tf.io.TFRecordWriter(str(folder / source.name)) as writer:
+            with open(folder / source.name, "wb") as file:
+                writer = Writer(file)
                 for item in read(source):
                     image = fit(_image(item), height, width)
                     if tile and source.name.startswith("train-"):
@@ -77,10 +77,10 @@ def prepare(
                         for corner in corners:
                             tiles += 1
                             cut = _cut(item, image, corner, tile, tiles)
-                            writer.write(cut.SerializeToString(deterministic=True))
+                            writer.write(serialized(cut))
                     else:
                         _set_image(item, image)
-                        writer.write(item.SerializeToString(deterministic=True))
+                        writer.write(serialized(item))
                     bar.update()
     for source in [*records.glob("*.json"), *records.glob("*.pbtxt")]:
         if source.name != "manifest.json":
@@ -88,7 +88,7 @@ def prepare(
     if tile:
         train = {"images": tiles, "from_images": counts["train"]["images"]}
         counts = {"tile": tile, "train": train, "val": counts["val"]}
-    return counts | {"sha256": {path.name: sha256(path) for path in sorted(folder.iterdir())}}
+    return counts | {"crc32c": {path.name: crc32c(path) for path in sorted(folder.iterdir())}}
 
 
 def tiles_help(records: Path, tile: int, height: int, width: int) -> bool:

@@ -242,3 +242,45 @@ def test_a_current_folder_is_found_quickly(tmp_path):
     start = time.perf_counter()
     copy_words(source, tmp_path / "02_copied")
     assert time.perf_counter() - start < 0.5
+
+
+@artifact(resumes=True)
+def write_in_two_goes(folder: Path, *, word: str = "word", fail: bool = False) -> dict:
+    """Write one letter a call until the word is whole."""
+    found = sorted(path.name for path in folder.iterdir())
+    (folder / str(len(found))).touch()
+    if len(found) + 1 < len(word):
+        raise OSError("power cut")
+    return {"letters": len(word)}
+
+
+def test_a_draft_that_resumes_stays_until_it_is_whole(tmp_path):
+    folder = tmp_path / "01_words"
+    for left in (1, 2):
+        with pytest.raises(OSError, match="power cut"):
+            write_in_two_goes(folder, word="abc")
+        (draft,) = hidden(tmp_path)
+        assert len(list((tmp_path / draft).iterdir())) == left
+        assert not folder.exists()
+    write_in_two_goes(folder, word="abc")
+    assert hidden(tmp_path) == []
+    assert len(list(folder.iterdir())) == 4
+
+
+def test_a_draft_of_other_parameters_is_no_start(tmp_path):
+    folder = tmp_path / "01_words"
+    with pytest.raises(OSError, match="power cut"):
+        write_in_two_goes(folder, word="abc")
+    write_in_two_goes(folder, word="a")
+    assert hidden(tmp_path) == []
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_two_processes_do_not_share_a_draft(tmp_path):
+    @artifact(resumes=True)
+    def nested(folder: Path) -> dict:
+        with pytest.raises(CourseError, match="01_words: another process is making it"):
+            nested(tmp_path / "01_words")
+        return {}
+
+    nested(tmp_path / "01_words")

@@ -6,7 +6,7 @@ import pytest
 
 from helpers import config as configs
 from helpers import detector as detectors
-from helpers import inputs, records, training
+from helpers import inputs, records, tfrecord, training
 from helpers.artifacts import read_manifest
 from helpers.errors import CourseError
 
@@ -21,12 +21,12 @@ BOX = [f"image/object/bbox/{edge}" for edge in ("xmin", "ymin", "xmax", "ymax")]
 
 def examples(folder):
     """Every record of a folder by its id."""
-    found = [item for path in sorted(folder.glob("*.tfrecord")) for item in records.read(path)]
-    return {records.values(item, "image/source_id")[0]: item for item in found}
+    found = [item for path in sorted(folder.glob("*.tfrecord")) for item in tfrecord.read(path)]
+    return {tfrecord.values(item, "image/source_id")[0]: item for item in found}
 
 
 def decoded(item):
-    data = np.frombuffer(records.values(item, "image/encoded")[0], np.uint8)
+    data = np.frombuffer(tfrecord.values(item, "image/encoded")[0], np.uint8)
     return cv2.imdecode(data, cv2.IMREAD_COLOR)
 
 
@@ -42,7 +42,7 @@ def test_shrinking_keeps_everything_but_pixels(tiny_records, shrunk):
     assert before.keys() == after.keys()
     for number, item in before.items():
         for key in (*BOX, "image/object/class/label", "image/filename", "image/object/difficult"):
-            assert records.values(after[number], key) == records.values(item, key)
+            assert tfrecord.values(after[number], key) == tfrecord.values(item, key)
     old, new = (read_manifest(folder)["counts"] for folder in (tiny_records, shrunk))
     assert (new["train"], new["val"]) == (old["train"], old["val"])
     for name in ("train.json", "val.json", "label_map.pbtxt"):
@@ -54,11 +54,11 @@ def test_shrinking_shrinks_the_images(tiny_records, shrunk):
     for number, item in after.items():
         image = decoded(item)
         assert image.shape == (48, 80, 3)
-        assert records.values(item, "image/height") == [48]
-        assert records.values(item, "image/width") == [80]
+        assert tfrecord.values(item, "image/height") == [48]
+        assert tfrecord.values(item, "image/width") == [80]
         expected = detectors.fit(decoded(before[number]), 48, 96)
         assert np.abs(image.astype(int) - expected).mean() < 4
-        areas = [records.values(each[number], "image/object/area")[0] for each in (before, after)]
+        areas = [tfrecord.values(each[number], "image/object/area")[0] for each in (before, after)]
         assert areas[1] == pytest.approx(areas[0] / 4)
 
 
@@ -79,11 +79,11 @@ def tiles(tiny_records, tmp_path_factory):
 
 
 def items(folder, split):
-    return [i for path in sorted(folder.glob(f"{split}-*")) for i in records.read(path)]
+    return [i for path in sorted(folder.glob(f"{split}-*")) for i in tfrecord.read(path)]
 
 
 def pixels_and_boxes(item):
-    edges = [records.values(item, edge) for edge in BOX]
+    edges = [tfrecord.values(item, edge) for edge in BOX]
     return decoded(item), np.array(edges).T.reshape(-1, 4) * TILE
 
 
@@ -112,17 +112,17 @@ def test_boxes_lie_on_the_object_in_each_tile(tiles):
             assert abs(xs.max() + 1 - x2) <= 2
             assert abs(ys.min() - y1) <= 2
             assert abs(ys.max() + 1 - y2) <= 2
-        names = records.values(item, "image/object/class/label")
+        names = tfrecord.values(item, "image/object/class/label")
         assert len(names) == len(boxes)
     assert with_box >= 2 * 16, "each of the 16 training objects lies whole in two tiles"
 
 
 def test_ids_are_unique_and_held_out_images_stay_whole(tiles, tiny_records):
-    ids = [records.values(item, "image/source_id")[0] for item in items(tiles, "train")]
+    ids = [tfrecord.values(item, "image/source_id")[0] for item in items(tiles, "train")]
     assert len(set(ids)) == len(ids)
     for before, after in zip(items(tiny_records, "val"), items(tiles, "val"), strict=True):
         assert decoded(after).shape == decoded(before).shape
-        assert all(records.values(after, edge) == records.values(before, edge) for edge in BOX)
+        assert all(tfrecord.values(after, edge) == tfrecord.values(before, edge) for edge in BOX)
     assert (tiles / "val.json").read_bytes() == (tiny_records / "val.json").read_bytes()
 
 

@@ -1,13 +1,23 @@
+import csv
+import hashlib
 import io
 import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import annotations, frames, records, split
+from helpers import annotations, frames, records, split, tfrecord
 from helpers.annotations import Annotation, Box
-from helpers.artifacts import read_manifest
+from helpers.artifacts import read_manifest, write_manifest
 from helpers.errors import CourseError
 
 tf = pytest.importorskip("tensorflow")
@@ -52,25 +62,25 @@ def test_an_example_holds_what_both_readers_ask_for():
         "image/object/area": [800.0, 3475.0],
     }
     for key, value in expected.items():
-        found = records.values(item, key)
+        found = tfrecord.values(item, key)
         assert found == (pytest.approx(value) if isinstance(value[0], float) else value), key
-    assert len(records.values(item, "image/key/sha256")[0]) == 64
+    assert len(tfrecord.values(item, "image/key/sha256")[0]) == 64
 
 
 def test_a_background_image_has_no_objects():
     item = records.example(encoded(), of(), MAP, 1)
-    assert records.values(item, "image/object/class/label") == []
+    assert tfrecord.values(item, "image/object/class/label") == []
 
 
 def test_png_is_copied_and_others_become_jpeg():
     png = encoded("PNG", "RGBA")
     item = records.example(png, of(), MAP, 1)
-    assert records.values(item, "image/encoded") == [png]
-    assert records.values(item, "image/format") == [b"png"]
+    assert tfrecord.values(item, "image/encoded") == [png]
+    assert tfrecord.values(item, "image/format") == [b"png"]
     for data in (encoded("BMP"), encoded("WEBP"), encoded("JPEG", "CMYK"), encoded("GIF", "P")):
         item = records.example(data, of(), MAP, 1)
-        stored = records.values(item, "image/encoded")[0]
-        assert records.values(item, "image/format") == [b"jpeg"]
+        stored = tfrecord.values(item, "image/encoded")[0]
+        assert tfrecord.values(item, "image/format") == [b"jpeg"]
         assert tf.io.decode_jpeg(stored).shape == (80, 100, 3)
 
 
@@ -79,7 +89,7 @@ def test_an_image_that_exif_turns_is_stored_upright():
     exif[0x0112] = 6
     data = encoded(exif=exif)
     item = records.example(data, of(size=(80, 100)), MAP, 1)
-    stored = records.values(item, "image/encoded")[0]
+    stored = tfrecord.values(item, "image/encoded")[0]
     assert tf.io.decode_jpeg(stored).shape == (100, 80, 3)
     assert Image.open(io.BytesIO(stored)).getexif().get(0x0112) is None
     with pytest.raises(CourseError, match="image of 80x100, annotation says 100x80"):
@@ -140,16 +150,176 @@ def test_records_json_and_manifest_agree(dataset, tmp_path):
     }  # fmt: skip
     stored = {}
     for name in names:
-        for item in records.read(out / name):
-            file = records.values(item, "image/filename")[0].decode()
-            stored[file] = records.values(item, "image/encoded")[0]
+        for item in tfrecord.read(out / name):
+            file = tfrecord.values(item, "image/filename")[0].decode()
+            stored[file] = tfrecord.values(item, "image/encoded")[0]
     assert stored == {p.name: p.read_bytes() for p in (dataset / "images").iterdir()}
 
 
-def test_the_same_input_gives_the_same_bytes(dataset, tmp_path):
-    first = records.write(dataset, tmp_path / "a", shards=3)
-    second = records.write(dataset, tmp_path / "b", shards=3)
-    assert read_manifest(first)["counts"]["sha256"] == read_manifest(second)["counts"]["sha256"]
+def contents(folder):
+    """Name -> digest of the files of a folder, the manifest's stamp of the run apart."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+        if path.name != "manifest.json"
+    }
+
+
+@pytest.mark.parametrize("processes_from", [0, 1000])
+def test_the_same_bytes_from_any_number_of_workers(dataset, tmp_path, monkeypatch, processes_from):
+    monkeypatch.setattr(records, "PROCESSES_FROM", processes_from)
+    alone = records.write(dataset, tmp_path / "a", shards=3, workers=1)
+    several = records.write(dataset, tmp_path / "b", shards=3, workers=3)
+    assert contents(alone) == contents(several)
+    stated = read_manifest(several)["counts"]["crc32c"]
+    assert stated == {name: tfrecord.crc32c(several / name) for name in contents(several)}
+
+
+def test_the_number_of_workers_is_no_reason_to_write_again(dataset, tmp_path, capsys):
+    records.write(dataset, tmp_path / "a", workers=1)
+    records.write(dataset, tmp_path / "a", workers=2)
+    assert "kept" in capsys.readouterr().out
+
+
+def test_the_source_of_every_example(dataset, tmp_path):
+    out = records.write(dataset, tmp_path / "a", shards=2)
+    with (out / "examples.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 10
+    for row in rows:
+        item = list(tfrecord.read(out / row["shard"]))[int(row["record"]) - 1]
+        assert tfrecord.text(item, "image/source_id") == row["source_id"]
+        assert tfrecord.text(item, "image/filename") == row["image"]
+        data = (dataset / "images" / row["image"]).read_bytes()
+        assert row["sha256"] == hashlib.sha256(data).hexdigest()
+        assert row["stored"] == "copied"
+
+
+def test_what_was_not_copied_is_said(dataset, tmp_path, capsys):
+    source = tmp_path / "03_dataset"
+    shutil.copytree(dataset, source)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    (source / "images/frame1.jpg").write_bytes(encoded(exif=exif))
+    (source / "images/frame2.jpg").write_bytes(encoded("WEBP"))
+    out = records.write(source, tmp_path / "a")
+    assert "1 turned upright, 1 converted (examples.csv" in capsys.readouterr().out
+    assert read_manifest(out)["counts"]["stored"] == {
+        "copied": 8, "turned upright": 1, "converted": 1
+    }  # fmt: skip
+    records.verify(out)
+
+
+def test_a_run_that_failed_goes_on_by_shard(dataset, tmp_path):
+    source, out = tmp_path / "03_dataset", tmp_path / "04_records"
+    shutil.copytree(dataset, source)
+    write_manifest(source, "a test", {}, {}, {})  # by which a folder is known, as in a lesson
+    broken = source / "annotations/frame9.xml"
+    whole = broken.read_text()
+    broken.write_text(whole.replace("100", "ten", 1))
+    with pytest.raises(CourseError, match=r"frame9.xml: size: <width> 'ten'"):
+        records.write(source, out, shards=2, workers=1)
+    assert not out.exists()
+    (draft,) = tmp_path.glob(".04_records.draft-*")
+    kept = {path.name: path.stat().st_mtime_ns for path in draft.glob("train-*.tfrecord")}
+    assert len(kept) == 2
+    broken.write_text(whole)
+    # What changed meanwhile must not survive in a file that was finished.
+    changed = next(iter(tfrecord.read(draft / sorted(kept)[1])))
+    image = source / "images" / tfrecord.text(changed, "image/filename")
+    image.write_bytes(encoded(quality=30))
+    records.write(source, out, shards=2, workers=1)
+    now = {path.name: path.stat().st_mtime_ns for path in out.glob("train-*.tfrecord")}
+    assert [now[name] == kept[name] for name in sorted(kept)] == [True, False]
+    assert contents(out) == contents(records.write(source, tmp_path / "new", shards=2))
+    assert [path.name for path in tmp_path.glob(".*")] == []
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from helpers import records
+records.PROCESSES_FROM = int(sys.argv[4])
+if __name__ == "__main__":
+    print("ready", flush=True)
+    records.write(Path(sys.argv[1]), Path(sys.argv[2]), shards=int(sys.argv[3]), workers=2)
+"""
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """A dataset of 300 images of 30 kB: some tenths of a second to write."""
+    folder = tmp_path_factory.mktemp("many") / "03_dataset"
+    (folder / "images").mkdir(parents=True)
+    (folder / "annotations").mkdir()
+    data, rows = encoded(size=(160, 120), quality=95), []
+    for i in range(300):
+        (folder / f"images/{i}.jpg").write_bytes(data)
+        found = Annotation(f"{i}.jpg", 160, 120, BOXES[:1])
+        annotations.write_voc(found, folder / f"annotations/{i}.xml")
+        rows.append({"image": f"{i}.jpg", "clip": str(i), "split": split.SPLITS[i % 10 == 0]})
+    split.write_csv(folder / "split.csv", ("image", "clip", "split"), rows)
+    annotations.write_label_map(MAP, folder / "label_map.pbtxt")
+    return folder
+
+
+def start_writing(tmp_path, many, shards, processes_from, **options):
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    child = subprocess.Popen(
+        [sys.executable, script, many, tmp_path / "04_records", str(shards), str(processes_from)],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        **options,
+    )
+    assert child.stdout.readline() == b"ready\n"
+    return child
+
+
+def test_killed_at_any_moment_the_records_are_the_old_or_the_new(many, tmp_path):
+    new = contents(records.write(many, tmp_path / "new", shards=7))
+    out = records.write(many, tmp_path / "04_records", shards=5)
+    old, draw, ends = contents(out), random.Random(0), []
+    child = start_writing(tmp_path, many, 7, 10_000)
+    began = time.monotonic()
+    child.wait()
+    whole = time.monotonic() - began
+    assert contents(out) == new
+    for moment in range(20):
+        records.write(many, out, shards=5)
+        child = start_writing(tmp_path, many, 7, 10_000)
+        time.sleep(draw.uniform(0, 1.1 * whole))
+        child.kill()
+        child.wait()
+        ends.append(contents(out))
+        assert ends[-1] in (old, new), moment
+        if moment % 4 == 0:
+            records.write(many, out, shards=7)  # in the draft that the killed run left
+            assert contents(out) == new, moment
+    assert old in ends  # or no run was killed in time, and nothing was tested
+
+
+def test_processes_end_with_the_one_that_started_them(many, tmp_path):
+    records.write(many, tmp_path / "04_records", shards=5)
+    old = contents(tmp_path / "04_records")
+    child = start_writing(tmp_path, many, 150, 0, start_new_session=True)
+    time.sleep(0.8)
+    child.kill()
+    child.wait()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(child.pid, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.1)
+    else:
+        os.killpg(child.pid, signal.SIGKILL)
+        pytest.fail("processes outlived the one that started them")
+    records.write(many, tmp_path / "04_records", shards=150)
+    assert contents(tmp_path / "04_records") != old
 
 
 def test_no_more_files_than_images(dataset, tmp_path):
@@ -159,14 +329,14 @@ def test_no_more_files_than_images(dataset, tmp_path):
         records.write(dataset, tmp_path / "b", shards=0)
 
 
-def test_a_fault_in_the_dataset_leaves_nothing_behind(dataset, tmp_path):
+def test_a_fault_in_the_dataset_leaves_no_records(dataset, tmp_path):
     annotations.write_label_map(["radar"], dataset / "label_map.pbtxt")
     try:
         with pytest.raises(CourseError, match=r"frame\d.xml: object 2: label 'car'"):
             records.write(dataset, tmp_path / "a")
     finally:
         annotations.write_label_map(MAP, dataset / "label_map.pbtxt")
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.fixture
@@ -177,7 +347,7 @@ def written(dataset, tmp_path):
 def rewrite(folder, change):
     """Read the training records, let `change` alter the list of them, write them again."""
     path = folder / "train-00000-of-00001.tfrecord"
-    items = list(records.read(path))
+    items = list(tfrecord.read(path))
     change(items)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for item in items:
@@ -194,6 +364,12 @@ def put(key, index, value):
         feature(items[2], key)[index] = value
 
     return change
+
+
+def cut_short(items):
+    data = feature(items[2], "image/encoded")[0][:2000]
+    put("image/encoded", 0, data)(items)
+    put("image/key/sha256", 0, hashlib.sha256(data).hexdigest().encode())(items)
 
 
 @pytest.mark.parametrize(
@@ -227,10 +403,7 @@ def put(key, index, value):
         (put("image/source_id", 0, b"a.jpg"), r"record 3 \(frame\d.jpg\): source_id 'a.jpg'"),
         (put("image/width", 0, 99), r"record 3 \(frame\d.jpg\): size 99x80, its image is 100x80"),
         (put("image/encoded", 0, b"no image"), r"record 3 \(frame\d.jpg\): image does not decode"),
-        (
-            put("image/encoded", 0, encoded()[:2000]),
-            r"record 3 \(frame\d.jpg\): image does not decode",
-        ),
+        (cut_short, r"record 3 \(frame\d.jpg\): image does not decode"),
         (put("image/encoded", 0, encoded()), r"record 3 \(frame\d.jpg\): sha256"),
         (lambda items: feature(items[2], "image/object/bbox/xmin").pop(), "differ in length"),
         (lambda items: items.append(items[0]), "source_id .* is also that of .*record 1"),
@@ -277,3 +450,29 @@ def test_fewer_boxes_than_the_manifest_says(written):
     rewrite(written, drop)
     with pytest.raises(CourseError, match="train: boxes"):
         records.verify(written)
+
+
+def test_a_record_that_is_right_but_not_what_was_written(written):
+    rewrite(written, lambda items: items.reverse())
+    with pytest.raises(CourseError, match=r"train-.*: checksum .*, the manifest says"):
+        records.verify(written)
+
+
+def test_the_boxes_of_the_json_are_those_that_the_parser_gets(written):
+    path = written / "val.json"
+    truth = json.loads(path.read_text())
+    truth["annotations"][1]["bbox"][0] += 1
+    path.write_text(json.dumps(truth))
+    with pytest.raises(CourseError, match="val: image 8: Model Garden's parser gets other boxes"):
+        records.verify(written)
+
+
+def test_the_command_line(dataset, tmp_path, capsys):
+    out = str(tmp_path / "04_records")
+    assert records.main(["write", str(dataset), out, "--shards", "2"]) == 0
+    assert "train: 7 images, 7 radar, 7 car" in capsys.readouterr().out
+    assert records.main(["verify", out]) == 0
+    assert "val: 3 images" in capsys.readouterr().out
+    (tmp_path / "04_records/val-00000-of-00002.tfrecord").unlink()
+    assert records.main(["verify", out]) == 1
+    assert "missing" in capsys.readouterr().err
