@@ -146,6 +146,31 @@ def error_bars(table: Mapping[str, Mapping[str, int]], *, caption: str):
     return _show(figure, caption)
 
 
+def consequences(results: Mapping[str, Mapping], *, caption: str):
+    """Show the loss of several trainings, and what each detector finds in the end.
+
+    `results` is what `faults.consequences` returns: name -> {"loss", "found", "objects"}.
+    """
+    figure, (losses, bars) = _figure(1, 2, (11, 3.6))
+    colours = (*SERIES, "#D55E00", "#56B4E9", GREY)
+    for y, ((name, result), colour) in enumerate(zip(results.items(), colours, strict=False)):
+        loss = result["loss"]
+        # Every second one dashed: curves that lie upon each other stay visible.
+        style = {"color": colour, "lw": 2, "ls": ("-", (0, (3, 2)))[y % 2]}
+        losses.plot(range(1, len(loss) + 1), loss, label=name, **style)
+        bars.barh(y, result["found"], 0.7, color=colour)
+        bars.text(result["found"], y, f" {result['found']}", va="center", fontsize=9)
+    most = max(result["objects"] for result in results.values())
+    losses.set(xlabel="training step", ylabel="loss (log)", yscale="log")
+    bars.set(xlabel=f"objects found, of {most}", xlim=(0, most * 1.05))
+    bars.set_yticks(range(len(results)), list(results))
+    bars.invert_yaxis()
+    _tidy(losses)
+    _tidy(bars)
+    figure.legend(frameon=False, fontsize=8, loc="outside upper left", ncols=3, handlelength=3)
+    return _show(figure, caption)
+
+
 def histogram(
     values: Sequence[float] | Mapping[str, Sequence[float]],
     *,

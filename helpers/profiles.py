@@ -15,6 +15,7 @@ class Budget:
     frame_every: int  # lesson 02 keeps one frame in so many
     val_ratio: float  # part of the clips that is held out
     shards: int  # files per split in lesson 04
+    fault_steps: int  # training steps on each of the planted faults in lesson 04
     ssd_preset: str
     ssd_steps: int
     ssd_batch: int
@@ -33,6 +34,7 @@ PROFILES: dict[str, Budget] = {
         frame_every=5,
         val_ratio=0.25,
         shards=1,
+        fault_steps=2,
         ssd_preset="ssd_cpu",
         ssd_steps=4,
         ssd_batch=2,
@@ -50,6 +52,7 @@ PROFILES: dict[str, Budget] = {
         frame_every=5,
         val_ratio=0.2,
         shards=2,
+        fault_steps=80,
         ssd_preset="ssd_cpu",
         ssd_steps=1500,
         ssd_batch=12,
@@ -66,6 +69,7 @@ PROFILES: dict[str, Budget] = {
         frame_every=5,
         val_ratio=0.2,
         shards=8,
+        fault_steps=80,
         ssd_preset="ssd_resnet50_fpn_640",
         ssd_steps=25_000,
         ssd_batch=16,

@@ -65,6 +65,9 @@ FIGURES = {
     "history": lambda: plots.history({"SSD": HISTORY}, caption=CAPTION),
     "precision_recall": lambda: plots.precision_recall({"SSD": CURVE}, caption=CAPTION),
     "scores": lambda: plots.scores({"SSD": SCORED}, caption=CAPTION),
+    "consequences": lambda: plots.consequences(
+        {"right": {"loss": [2.0, 1.0], "found": 3, "objects": 4}}, caption=CAPTION
+    ),
     "error_bars": lambda: plots.error_bars({"SSD": {"missed": 3}}, caption=CAPTION),
 }
 
