@@ -194,6 +194,7 @@ def _config(items: Sequence, folder: Path, steps: int, seed: int):
             "task.train_data.input_path": str(folder / "crops.tfrecord"),
             "task.train_data.shuffle_buffer_size": len(items),
             "task.train_data.seed": seed,
+            "task.train_data.deterministic": True,
             "task.train_data.parser.aug_rand_hflip": False,
             "task.train_data.parser.aug_scale_min": 1.0,
             "task.train_data.parser.aug_scale_max": 1.0,

@@ -156,7 +156,7 @@ def consequences(results: Mapping[str, Mapping], *, caption: str):
     for y, ((name, result), colour) in enumerate(zip(results.items(), colours, strict=False)):
         loss = result["loss"]
         # Every second one dashed: curves that lie upon each other stay visible.
-        style = {"color": colour, "lw": 2, "ls": ("-", (0, (3, 2)))[y % 2]}
+        style = {"color": colour, "lw": 2, "ls": ("-", (0, (3, 2)))[y % 2], "zorder": 2 + y % 2}
         losses.plot(range(1, len(loss) + 1), loss, label=name, **style)
         bars.barh(y, result["found"], 0.7, color=colour)
         bars.text(result["found"], y, f" {result['found']}", va="center", fontsize=9)

@@ -55,8 +55,10 @@ def test_trainings_run_on_all_faults_and_differ(crops, tmp_path):
     right = losses["as it should be"]
     assert len(right) == 3
     # From the same weights on the same images: only what the loss is made of differs.
-    assert losses["source_id is a file name"] == right
-    assert losses["xmin and xmax swapped"] == losses["pixels instead of parts"]
+    same = pytest.approx(right, rel=1e-3)  # several threads add in any order
+    assert losses["source_id is a file name"] == same
+    same = pytest.approx(losses["pixels instead of parts"], rel=1e-3)
+    assert losses["xmin and xmax swapped"] == same
     assert losses["xmin and xmax swapped"][0] < right[0]
     assert results["as it should be"]["objects"] == 10
     scoring = {fault: result["scoring"] for fault, result in results.items()}
