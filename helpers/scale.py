@@ -139,13 +139,15 @@ def _follow(crew, folder: Path, start_evaluator) -> None:
 
 
 def _check_alive(crew) -> None:
-    """Raise CourseError when one of the processes has failed."""
+    """Raise CourseError when one of the processes has failed, KeyboardInterrupt when stopped."""
     if not any(child.process.poll() for child in crew):
         return
     # The others lose contact with the first to die: of these, the one to blame is looked for.
     time.sleep(0.5)
     failed = [child for child in crew if child.process.poll()]
     child = min(failed, key=lambda child: child.process.returncode == LOST)
+    if child.process.returncode == STOPPED:
+        raise KeyboardInterrupt  # somebody told one of them to stop, and it told the others
     code, lines = child.process.returncode, child.log.read_text(errors="replace").splitlines()
     lines = [" ".join(line.split()) for line in lines if line.strip()]
     prefix = "CourseError: "

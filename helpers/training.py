@@ -186,7 +186,7 @@ def _train(
         desc=folder.name,
         unit="step",
         mininterval=0.5,
-        disable=not chief,
+        disable=not chief or bool(os.environ.get("TQDM_DISABLE")),
     )
     try:
         for step in range(first + 1, total + 1):
