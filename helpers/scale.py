@@ -485,7 +485,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         if not isinstance(error, tf.errors.OpError):
             raise
-        line = " ".join(str(error).split())[:300]
+        line = re.sub(r"\{\{.*?\}\}", "", " ".join(error.message.split())).strip()[:300]
         print(f"lost another worker, or TensorFlow failed: {line}", file=sys.stderr)
         return LOST
 
