@@ -13,6 +13,7 @@ import numpy as np
 
 from helpers import config as configs
 from helpers import detector as detectors
+from helpers import workers
 from helpers.annotations import read_label_map
 from helpers.artifacts import fingerprint_of, read_manifest, write_manifest
 from helpers.errors import CourseError
@@ -37,6 +38,14 @@ def train(
 
     Ctrl-C (the stop button in Jupyter) saves a checkpoint and returns what there is.
 
+    `runtime.distribution_strategy` of the config says where the steps are computed:
+    "one_device", and "mirrored" with `runtime.num_gpus` up to 1, on this machine's processor or
+    first GPU; "mirrored" on that many GPUs of it; "multi_worker_mirrored" on all workers of a
+    cluster, whose addresses are in the environment's TF_CONFIG or in `runtime.worker_hosts` and
+    `runtime.task_index`. All workers then make this call, at about the same time, with `folder`
+    on a disk that they share; only the first of them writes into it. What a worker raises in
+    `on_report` (KeyboardInterrupt, to stop) all must raise in the same step: saving needs all.
+
     Args:
         config: from `config.for_records`.
         folder: gets checkpoints/, events/ (TensorBoard), history.csv, and at the end the
@@ -52,20 +61,50 @@ def train(
         images_per_second and seconds, and what `evaluate` returned.
 
     Raises:
-        CourseError: the loss is no longer a number, or the label map is of other classes.
+        CourseError: the loss is no longer a number, the label map is of other classes, or the
+            cluster does not fit the config, the images or the call.
+    """
+    strategy = workers.strategy(config)
+    if evaluate and workers.count(strategy) > 1:
+        raise CourseError(
+            "train: evaluate: several workers train without evaluation; leave it out, and run "
+            "`python -m helpers.scale evaluate` beside them"
+        )
+    reports = (on_report, report_every, evaluate, evaluate_every, checkpoint_every)
+    with strategy.scope(), workers.place_to_write(strategy, Path(folder)) as place:
+        return _train(config, Path(folder), place, label_map, *reports)
+
+
+def _train(
+    config,
+    folder: Path,
+    place: Path,
+    label_map: Path,
+    on_report: Callable | None,
+    report_every: int,
+    evaluate: Callable | None,
+    evaluate_every: int | None,
+    checkpoint_every: int,
+):
+    """The loop of `train`, the same on each worker: what it writes goes to `place`.
+
+    All workers read weights, metrics and checkpoints together, since a value that is spread over
+    the workers is only known when all of them ask for it.
     """
     import tensorflow as tf
     import tf_keras
     from tqdm.auto import tqdm
 
-    folder = Path(folder)
+    strategy = tf.distribute.get_strategy()
+    chief = workers.is_chief(strategy)
     labels = {number: name for name, number in read_label_map(label_map).items()}
     if max(labels) + 1 != config.task.model.num_classes:
         raise CourseError(
             f"{label_map}: ids up to {max(labels)}, but task.model.num_classes is "
             f"{config.task.model.num_classes}; run lesson 05 again, which sets it to one more"
         )
-    _take_over(folder, config)
+    if chief:
+        _take_over(folder, config)
     seed = config.task.train_data.seed or 0
     tf_keras.utils.set_random_seed(seed)
 
@@ -84,37 +123,51 @@ def train(
     batch_size = config.task.train_data.global_batch_size
     total = config.trainer.train_steps
 
+    def replica_step(batch):
+        task.train_step(batch, model, optimizer, metrics)
+
     @tf.function
     def train_step(batches):
-        task.train_step(next(batches), model, optimizer, metrics)
+        strategy.run(replica_step, args=(next(batches),))
 
     checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
-    manager = tf.train.CheckpointManager(checkpoint, str(folder / CHECKPOINTS), max_to_keep=2)
-    if manager.latest_checkpoint:
+    manager = tf.train.CheckpointManager(checkpoint, str(place / CHECKPOINTS), max_to_keep=2)
+    latest = tf.train.latest_checkpoint(str(folder / CHECKPOINTS))
+    if latest:
         # Partial: a training that is over never asks for the optimizer's part.
-        checkpoint.restore(manager.latest_checkpoint).expect_partial()
+        checkpoint.restore(latest).expect_partial()
     first = int(optimizer.iterations.numpy())
+    if workers.total(first) != first * workers.count(strategy):
+        raise CourseError(
+            f"{folder}: the workers find different checkpoints in it, this one that of step "
+            f"{first}; give all of them the same folder, on a disk that they share"
+        )
     # After a resume other batches than those of the first steps.
     tf.random.set_seed(seed + first)
-    data = task.build_inputs(config.task.train_data.replace(seed=seed + first))
-    if not tf.config.list_physical_devices("GPU"):
+
+    def read(context):
+        # The seed is the same on all workers: each orders the files alike and takes its share.
+        data = task.build_inputs(config.task.train_data.replace(seed=seed + first), context)
+        if tf.config.list_physical_devices("GPU"):
+            return data
         # One thread draws the augmentation in one order: the same seed, the same run. It is
         # faster than a processor trains, but would starve a GPU.
         options = tf.data.Options()
         options.threading.private_threadpool_size = 1
-        data = data.with_options(options)
-    batches = iter(data)
+        return data.with_options(options)
+
+    batches = iter(strategy.distribute_datasets_from_function(read))
     history = [row for row in read_history(folder) if row["step"] <= first]
     if first == total:
         print(f"{folder.name}: trained already, {total} steps.")
     elif first:
         print(f"{folder.name}: going on after step {first} of {total}.")
     detector = detectors.build(whole, config, labels)
-    events = tf.summary.create_file_writer(str(folder / EVENTS))
+    events = tf.summary.create_file_writer(str(place / EVENTS))
 
     def save(step: int) -> None:
         # In this order: rows beyond the checkpoint are dropped on resume, missing ones are lost.
-        _write_history(folder, history)
+        write_rows(place / HISTORY, history)
         manager.save(step)
 
     def share_weights() -> None:
@@ -127,7 +180,14 @@ def train(
         row |= {name: math.nan if value is None else value for name, value in found.items()}
 
     began, reported, spent = time.monotonic(), first, history[-1]["seconds"] if history else 0.0
-    bar = tqdm(total=total, initial=first, desc=folder.name, unit="step", mininterval=0.5)
+    bar = tqdm(
+        total=total,
+        initial=first,
+        desc=folder.name,
+        unit="step",
+        mininterval=0.5,
+        disable=not chief or bool(os.environ.get("TQDM_DISABLE")),
+    )
     try:
         for step in range(first + 1, total + 1):
             train_step(batches)
@@ -166,16 +226,16 @@ def train(
     if evaluate and first == total and history and not (folder / detectors.WEIGHTS).is_file():
         # Stopped while the last evaluation ran.
         score(history[-1])
-        _write_history(folder, history)
+        write_rows(place / HISTORY, history)
     if on_report and first == total:
         on_report(history)
     share_weights()
-    detectors.save(detector, folder)
+    detectors.save(detector, place)
     # Of the numbers, not of the file: layers of a second model in one session get other names.
     weights = hashlib.sha256(b"".join(weight.numpy().tobytes() for weight in model.weights))
     inputs = {"config": fingerprint_of(config.as_dict()), "weights": weights.hexdigest()[:16]}
     counts = {"steps": total, "images": total * batch_size}
-    write_manifest(folder, "helpers.training.train", inputs, {}, counts)
+    write_manifest(place, "helpers.training.train", inputs, {}, counts)
     return detector, history
 
 
@@ -187,7 +247,11 @@ def _tile(config) -> int | None:
 
 def read_history(folder: Path) -> list[dict]:
     """Return the rows of <folder>/history.csv (empty when there is none)."""
-    path = Path(folder) / HISTORY
+    return read_rows(Path(folder) / HISTORY)
+
+
+def read_rows(path: Path) -> list[dict]:
+    """Return the rows that `write_rows` wrote: numbers by name, none where the field is empty."""
     if not path.is_file():
         return []
     with path.open(newline="") as file:
@@ -198,21 +262,23 @@ def read_history(folder: Path) -> list[dict]:
     ]
 
 
-def _write_history(folder: Path, history: list[dict]) -> None:
-    names = list(dict.fromkeys(name for row in history for name in row))
-    part = folder / f".{HISTORY}"
+def write_rows(path: Path, rows: list[dict]) -> None:
+    """Write dicts of numbers as a CSV file that is there whole or not at all."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    part = path.with_name(f".{path.name}")
     with part.open("w", newline="") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
-        writer.writerows(history)
-    part.replace(folder / HISTORY)
+        writer.writerows(rows)
+    part.replace(path)
 
 
 def _take_over(folder: Path, config) -> None:
     """Start or continue `folder`; set aside one that another config trained."""
     path = folder / "training.yaml"
-    if path.is_file() and configs.difference(configs.load(path), config):
-        changed = [key for key, _, _ in configs.difference(configs.load(path), config)]
+    rows = configs.difference(configs.load(path), config) if path.is_file() else []
+    changed = [key for key, _, _ in rows if key not in workers.KEYS]
+    if changed:
         previous = folder.with_name(f"{folder.name}.previous")
         shutil.rmtree(previous, ignore_errors=True)
         folder.rename(previous)
