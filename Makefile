@@ -62,7 +62,7 @@ doctor:
 # An environment of its own: Beam and TensorFlow want different versions of the same packages.
 beam: ENVIRONMENT := $(BEAM)
 beam: LOCK := requirements-beam.txt
-beam: COST := about 90 MB to download, 0.5 GB on disk, a minute or two.
+beam: COST := about 120 MB to download, 0.5 GB on disk, a minute or two.
 beam: CHECK := :
 ENVIRONMENT := $(VENV)
 LOCK := requirements.txt

@@ -684,4 +684,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Under its own name: the manifest states who wrote it, and a lesson knows it by that.
+    from helpers import records
+
+    sys.exit(records.main())
