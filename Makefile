@@ -5,9 +5,9 @@ SHELL := /bin/bash
 
 VENV := .venv
 RUN := $(VENV)/bin/python
-READY := $(VENV)/ready
-# What an environment is judged by: the lock without its comments.
-PINS := sed 's/ *\#.*//' requirements.txt
+BEAM := .venv-beam
+# What an environment is judged by: its lock without the comments.
+PINS = sed 's/ *\#.*//' $(LOCK)
 
 # A Python that the lock is made for, with what it takes to make a virtual environment.
 SUITABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -23,7 +23,7 @@ COURSE_OPTIONS = \
 	$(if $(ONLY),--only "$(ONLY)") \
 	$(if $(SPLIT),--split "$(SPLIT)")
 
-.PHONY: help course lab test doctor setup mirror lessons detector lock clean
+.PHONY: help course lab test doctor setup beam mirror lessons detector lock clean
 
 help:
 	@echo "make course     run every lesson: runs/course/report.html is the result"
@@ -34,12 +34,13 @@ help:
 	@echo "make doctor     what is wrong with this machine's set-up, and the fix"
 	@echo "make setup      install everything into .venv (the targets above do it when needed)"
 	@echo "                PYTHON=python3.12 chooses the Python (3.11, 3.12 or 3.13)"
+	@echo "make beam       install Apache Beam into .venv-beam, to write records on many machines"
 	@echo "make mirror     the public datasets, about 640 MB, for a classroom without internet"
 	@echo "                MIRROR=/media/stick; then COURSE_MIRROR=/media/stick make course"
 	@echo "make lessons    save the executed lessons into notebooks/ (for authors)"
 	@echo "make detector   train the small detector that lesson 00 ships with (for authors)"
-	@echo "make lock       resolve requirements.in into requirements.txt (for authors, needs uv)"
-	@echo "make clean      delete .venv and caches; your runs/ stay"
+	@echo "make lock       resolve requirements*.in into the locks, requirements*.txt (for authors, needs uv)"
+	@echo "make clean      delete .venv, .venv-beam and caches; your runs/ stay"
 
 course: setup
 	@$(RUN) -m helpers.course run $(COURSE_OPTIONS)
@@ -58,11 +59,21 @@ doctor:
 	@if $(RUN) -c "" 2>/dev/null; then $(RUN) -m helpers.doctor; \
 	else $(FIND_PYTHON); "$${found:-$(or $(PYTHON),python3)}" -m helpers.doctor; fi
 
+# An environment of its own: Beam and TensorFlow want different versions of the same packages.
+beam: ENVIRONMENT := $(BEAM)
+beam: LOCK := requirements-beam.txt
+beam: COST := about 120 MB to download, 0.5 GB on disk, a minute or two.
+beam: CHECK := :
+ENVIRONMENT := $(VENV)
+LOCK := requirements.txt
+COST := about 1.1 GB to download, 3.9 GB on disk, 3 to 15 minutes.
+CHECK = "$$found" -m helpers.doctor --before-setup
+
 # Made anew whenever it is not whole or the lock changed: an interrupted installation cannot
 # be told from a finished one in any other way. pip's cache keeps what was downloaded.
-setup:
-	@if $(RUN) -c "" 2>/dev/null && $(PINS) | cmp -s - $(READY) \
-		$(if $(PYTHON),&& [ "$$($(RUN) --version)" = "$$("$(PYTHON)" --version 2>&1)" ]); then exit 0; fi; \
+setup beam:
+	@if $(ENVIRONMENT)/bin/python -c "" 2>/dev/null && $(PINS) | cmp -s - $(ENVIRONMENT)/ready \
+		$(if $(PYTHON),&& [ "$$($(ENVIRONMENT)/bin/python --version)" = "$$("$(PYTHON)" --version 2>&1)" ]); then exit 0; fi; \
 	set -e; $(FIND_PYTHON); \
 	if [ -z "$$found" ]; then \
 		echo "No Python 3.11, 3.12 or 3.13 with the venv module $(if $(PYTHON),at $(PYTHON),on PATH); install one" \
@@ -70,14 +81,14 @@ setup:
 			"or name it: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python" >&2; \
 		exit 1; \
 	fi; \
-	"$$found" -m helpers.doctor --before-setup; \
-	echo "Setting up .venv with $$("$$found" --version): about 1.1 GB to download, 3.9 GB on disk,"; \
-	echo "3 to 15 minutes. Once only; interrupted, say the same command again."; \
-	"$$found" -m venv --clear $(VENV); \
+	$(CHECK); \
+	echo "Setting up $(ENVIRONMENT) with $$("$$found" --version): $(COST)"; \
+	echo "Once only; interrupted, say the same command again."; \
+	"$$found" -m venv --clear $(ENVIRONMENT); \
 	if [ ! -t 1 ]; then quiet=--quiet; fi; \
-	$(RUN) -m pip install $$quiet --disable-pip-version-check -r requirements.txt; \
-	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
-	$(PINS) > $(READY); \
+	$(ENVIRONMENT)/bin/python -m pip install $$quiet --disable-pip-version-check -r $(LOCK); \
+	$(ENVIRONMENT)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
+	$(PINS) > $(ENVIRONMENT)/ready; \
 	echo "Set up. Take it away with: make clean"
 
 # What is there and whole is left as it is; interrupted, it goes on.
@@ -91,10 +102,13 @@ detector: setup
 	@$(RUN) -m helpers.detector
 
 # `fewest`: one version of each package for every Python, so that all give the same numbers.
+RESOLVE = uv pip compile --universal --python-version 3.11 --fork-strategy fewest \
+	--annotation-style line --quiet --output-file
+
 lock:
-	uv pip compile --universal --python-version 3.11 --fork-strategy fewest \
-		--annotation-style line --quiet --output-file requirements.txt requirements.in
+	$(RESOLVE) requirements.txt requirements.in
+	$(RESOLVE) requirements-beam.txt requirements-beam.in
 
 clean:
-	rm -rf $(VENV) build .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(BEAM) build .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,6 +8,7 @@ VoTT and CVAT write edges from 0, as floats. LabelImg does too, cut to whole num
 than it mends.
 """
 
+import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -125,7 +126,6 @@ def parse_voc(data: bytes, path: Path | str, *, origin: int | None = None) -> An
 
     if origin not in (None, 0, 1):
         raise CourseError(f"origin: {origin!r}; it must be 0 or 1, or None")
-    path = Path(path)
     # Entities are declared in a "<!DOCTYPE". What has none needs no guard against them, and
     # Python's own parser is four times as fast. A zero byte: UTF-16, where "<!" looks different.
     if b"<!" in data or b"\0" in data:
@@ -173,7 +173,8 @@ def parse_voc(data: bytes, path: Path | str, *, origin: int | None = None) -> An
         boxes = [replace(box, xmin=box.xmin - 1, ymin=box.ymin - 1) for box in boxes]
     # LabelImg on Windows may write a whole path into <filename>.
     image = re.split(r"[/\\]", (root.findtext("filename") or "").strip())[-1]
-    return Annotation(image or f"{path.stem}.jpg", width, height, tuple(boxes), path.name)
+    file = Path(path)
+    return Annotation(image or f"{file.stem}.jpg", width, height, tuple(boxes), file.name)
 
 
 def write_voc(annotation: Annotation, path: Path | str, *, check: bool = True) -> None:
@@ -287,16 +288,16 @@ _ITEM = re.compile(r"item\s*:?\s*\{((?:[^{}'\"]|'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\
 _FIELD = re.compile(r"(\w+)\s*:\s*('(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[^\s,;]+)")
 
 
-def read_label_map(path: Path | str) -> dict[str, int]:
+def read_label_map(path: Path | str, open_=open) -> dict[str, int]:
     """Read a label map in the syntax of the old Object Detection API: label -> id, from 1.
 
     `name` is the label; `display_name` where there is no name, or where the name is a
     Freebase id ("/m/01g317") as in the COCO label map. CourseError for a file without items,
-    an id below 1, or an id or label given twice.
+    an id below 1, or an id or label given twice. `open_` as in `tfrecord.read`.
     """
-    path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        with io.TextIOWrapper(open_(str(path), "rb"), "utf-8") as file:
+            text = file.read()
     except FileNotFoundError:
         raise CourseError(f"{path}: missing; write it with annotations.write_label_map") from None
     labels: dict[str, int] = {}

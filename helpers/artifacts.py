@@ -23,7 +23,7 @@ from pathlib import Path
 from helpers.errors import CourseError
 
 MANIFEST = "manifest.json"
-_REPORTED = ("tensorflow", "tf-models-official", "numpy", "opencv-python-headless")
+_REPORTED = ("tensorflow", "tf-models-official", "numpy", "opencv-python-headless", "apache-beam")
 
 
 # Parameters that change how a folder is made, never what is in it.
@@ -68,28 +68,56 @@ def artifact(
             for key, item in value.items() if isinstance(value, dict) else [("", value)]:
                 where = f"{name}.{key}" if key else name
                 if isinstance(item, Path) and item.exists():
-                    inputs[where] = _input_fingerprint(item)
+                    inputs[where] = input_fingerprint(item)
                 else:
                     parameters[where] = str(item) if isinstance(item, Path) else item
         maker = f"{function.__module__}.{function.__name__}"
-        fingerprint = fingerprint_of(maker, inputs, parameters)
-        clear_leftovers(folder, keep=fingerprint if resumes else None)
-        if not rebuild and is_current(folder, fingerprint):
-            print(f"{folder.name}: already made with these inputs and parameters, kept.")
-            return folder
 
-        with _draft_beside(folder, fingerprint if resumes else None) as draft:
+        def make(draft: Path) -> dict | None:
             bound.arguments["folder"] = draft
-            counts = function(*bound.args, **bound.kwargs)
-            write_manifest(draft, maker, inputs, parameters, counts or {})
-            replace_folder(draft, folder)
-        return folder
+            return function(*bound.args, **bound.kwargs)
+
+        return make_folder(
+            folder, make, (maker, inputs, parameters), resumes=resumes, rebuild=rebuild
+        )
 
     return build
 
 
+def make_folder(
+    folder: Path,
+    make: Callable[[Path], dict | None],
+    origin: tuple[str, dict, dict],
+    *,
+    resumes: bool = False,
+    rebuild: bool = False,
+) -> Path:
+    """Let `make(draft)` fill `folder`, as `artifact` says; it returns the counts.
+
+    `origin` is what the manifest states: maker, inputs, parameters. For what a decorator cannot
+    see, such as inputs that lie on no disk.
+    """
+    _refuse_foreign(folder)
+    fingerprint = fingerprint_of(*origin)
+    clear_leftovers(folder, keep=fingerprint if resumes else None)
+    if not rebuild and is_current(folder, fingerprint):
+        print(f"{folder.name}: already made with these inputs and parameters, kept.")
+        return folder
+    with _draft_beside(folder, fingerprint if resumes else None) as draft:
+        write_manifest(draft, *origin, make(draft) or {})
+        replace_folder(draft, folder)
+    return folder
+
+
 def write_manifest(folder: Path, maker: str, inputs: dict, parameters: dict, counts: dict) -> None:
     """Write the manifest that declares `folder` whole: the last thing written into it."""
+    part = folder / f".{MANIFEST}"
+    part.write_text(manifest_text(maker, inputs, parameters, counts), encoding="utf-8")
+    part.replace(folder / MANIFEST)
+
+
+def manifest_text(maker: str, inputs: dict, parameters: dict, counts: dict) -> str:
+    """Return what a manifest holds, for folders that lie on no disk."""
     manifest = {
         "made_by": maker,
         "fingerprint": fingerprint_of(maker, inputs, parameters),
@@ -98,10 +126,7 @@ def write_manifest(folder: Path, maker: str, inputs: dict, parameters: dict, cou
         "counts": counts,
         "versions": _versions(),
     }
-    text = json.dumps(manifest, indent=1, default=str) + "\n"
-    part = folder / f".{MANIFEST}"
-    part.write_text(text, encoding="utf-8")
-    part.replace(folder / MANIFEST)
+    return json.dumps(manifest, indent=1, default=str) + "\n"
 
 
 def is_current(folder: Path, fingerprint: str) -> bool:
@@ -223,7 +248,8 @@ def _refuse_foreign(folder: Path) -> None:
         )
 
 
-def _input_fingerprint(path: Path) -> str:
+def input_fingerprint(path: Path) -> str:
+    """What stands for an input: its manifest's fingerprint, or its names, sizes and times."""
     with suppress(CourseError):
         return read_manifest(path)["fingerprint"]
     files = sorted(path.rglob("*")) if path.is_dir() else [path]

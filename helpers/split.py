@@ -8,6 +8,7 @@ import csv
 import dataclasses
 import difflib
 import hashlib
+import io
 import os
 import random
 import shutil
@@ -274,11 +275,13 @@ def _write_dataset(
     return counts
 
 
-def read_csv(path: Path | str, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a CSV file as dicts; CourseError when it is missing or lacks one of `columns`."""
-    path = Path(path)
+def read_csv(path: Path | str, columns: Sequence[str], open_=open) -> list[dict[str, str]]:
+    """Rows of a CSV file as dicts; CourseError when it is missing or lacks one of `columns`.
+
+    `open_` as in `tfrecord.read`.
+    """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with io.TextIOWrapper(open_(str(path), "rb"), "utf-8", newline="") as file:
             reader = csv.DictReader(file)
             rows = list(reader)
     except FileNotFoundError:
