@@ -16,7 +16,6 @@ and a file that names the two. Their Python and Beam must be those of .venv-beam
 
 import argparse
 import functools
-import io
 import json
 import logging
 import os

@@ -91,7 +91,10 @@ def live_history(metric: str = "AP50") -> Callable[[list[dict]], None]:
 
 
 def history(histories: Mapping[str, list[dict]], *, metric: str = "AP50", caption: str):
-    """Show the training curves of several detectors: {title: rows of the history}."""
+    """Show the training curves of several detectors: {title: rows of the history}.
+
+    Where no row has the metric, the loss is shown alone.
+    """
     return _show(_history_figure(histories, metric), caption)
 
 
@@ -312,7 +315,10 @@ def split_strip(clips: Mapping[str, Mapping[str, int]], *, caption: str):
 
 
 def _history_figure(histories: Mapping[str, list[dict]], metric: str):
-    figure, axes = _figure(1, 2, (11, 3))
+    scored = {t: [r for r in rows if r.get(metric) is not None] for t, rows in histories.items()}
+    # While one training runs its scores are still to come: their place is kept.
+    alone = len(histories) > 1 and not any(scored.values())
+    figure, axes = _figure(1, 1, (8, 3)) if alone else _figure(1, 2, (11, 3))
     for (title, rows), colour in zip(histories.items(), SERIES, strict=False):
         axes[0].plot(
             [row["step"] for row in rows],
@@ -320,18 +326,22 @@ def _history_figure(histories: Mapping[str, list[dict]], metric: str):
             color=colour,
             label=title,
         )
-        scored = [row for row in rows if row.get(metric) is not None]
-        axes[1].plot(
-            [row["step"] for row in scored],
-            [row[metric] for row in scored],
+        axes[-1].plot(
+            [row["step"] for row in scored[title]],
+            [row[metric] for row in scored[title]],
             "o-",
             color=colour,
-            label=title,
         )
-    axes[0].set(xlabel="training step", ylabel="loss (log)", yscale="log")
-    axes[1].set(xlabel="training step", ylabel=f"{metric} on held-out clips", ylim=(0, 1.03))
+    losses = [row["total_loss"] for rows in histories.values() for row in rows]
+    if losses and max(losses) > 4 * min(losses) > 0:
+        axes[0].set(ylabel="loss (log)", yscale="log")
+    else:
+        axes[0].set(ylabel="loss")
+    if not alone:
+        axes[1].set(ylabel=f"{metric} on held-out clips", ylim=(0, 1.03))
     last = max((row["step"] for rows in histories.values() for row in rows), default=1)
     for ax in axes:
+        ax.set_xlabel("training step")
         ax.set_xlim(0, last * 1.02)
         _tidy(ax)
     if any(histories):

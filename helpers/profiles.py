@@ -23,6 +23,7 @@ class Budget:
     frcnn_steps: int
     frcnn_batch: int
     eval_every: int  # training steps between two looks at the held-out clips
+    worker_steps: int  # training steps of lesson 12, on one worker and on two
     video_seconds: float | None  # how much of the video lesson 11 annotates; None = all
 
 
@@ -42,6 +43,7 @@ PROFILES: dict[str, Budget] = {
         frcnn_steps=4,
         frcnn_batch=2,
         eval_every=4,
+        worker_steps=4,
         video_seconds=0.5,
     ),
     # Real results on two cores, the whole course in under 25 minutes.
@@ -60,6 +62,7 @@ PROFILES: dict[str, Budget] = {
         frcnn_steps=1500,
         frcnn_batch=8,
         eval_every=750,
+        worker_steps=24,
         video_seconds=6.0,
     ),
     # The sizes and steps of the literature.
@@ -77,6 +80,7 @@ PROFILES: dict[str, Budget] = {
         frcnn_steps=25_000,
         frcnn_batch=8,
         eval_every=1_000,
+        worker_steps=24,
         video_seconds=None,
     ),
 }

@@ -43,3 +43,8 @@ def test_a_fault_in_the_records_costs_every_object(lessons):
     assert found.pop("source_id is a file name") > 0.5
     assert len(found) == 4
     assert max(found.values()) < 0.1
+
+
+def test_two_workers_learn_as_one(lessons):
+    # 0.010 when this was written.
+    assert lessons["12_outgrow_one_machine"]["loss_apart"] < 0.05

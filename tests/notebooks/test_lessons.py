@@ -50,7 +50,11 @@ EXPECTED: dict[str, dict[str, Callable]] = {
         "split": exactly("clip"),
         "labels": exactly(["speed_camera"]),
     },
-    "04_write_tfrecords": {"train_images": exactly(18), "val_images": exactly(6)},
+    "04_write_tfrecords": {
+        "train_images": exactly(18),
+        "val_images": exactly(6),
+        "objects_found": lambda value: len(value) == 6 and all(map(share, value.values())),
+    },
     "05_edit_the_config": {
         "num_classes": exactly(2),
         "training_images": lambda value: value >= 18,
@@ -81,6 +85,14 @@ EXPECTED: dict[str, dict[str, Callable]] = {
         "held_out_images": exactly(6),
     },
     "11_video_inference": {"frames": exactly(15), "detections": lambda value: value >= 0},
+    "12_outgrow_one_machine": {
+        "beam_same": lambda value: value in (True, None),  # None where Beam is not set up
+        # Two images a step, so one in each half: the loss per positive anchor differs most.
+        "loss_apart": lambda value: 0 < value < 0.5,
+        "workers_steps": exactly(4),
+        "scored_step": exactly(4),
+        "images_per_second": lambda value: all(map(positive, value.values())),
+    },
 }
 
 FOLDERS = {
@@ -93,6 +105,7 @@ FOLDERS = {
     "07": "07_faster_rcnn",
     "08": "08_evaluation",
     "11": "11_video",
+    "12": "12_two_workers",
 }
 
 

@@ -63,6 +63,9 @@ FIGURES = {
         {"sun": {"train": 5}, "rain": {"train": 1, "val": 4}}, caption=CAPTION
     ),
     "history": lambda: plots.history({"SSD": HISTORY}, caption=CAPTION),
+    "history without scores": lambda: plots.history(
+        {"one": [{"step": 1, "total_loss": 2.0}], "two": []}, caption=CAPTION
+    ),
     "precision_recall": lambda: plots.precision_recall({"SSD": CURVE}, caption=CAPTION),
     "scores": lambda: plots.scores({"SSD": SCORED}, caption=CAPTION),
     "consequences": lambda: plots.consequences(
