@@ -16,7 +16,6 @@ and a file that names the two. Their Python and Beam must be those of .venv-beam
 
 import argparse
 import functools
-import io
 import json
 import logging
 import os
@@ -98,6 +97,7 @@ def _write(planned: Sequence[records.Shard], where: tuple, options) -> dict:
                 ) from None
             moves[f"{part}/{done['file']}"] = f"{folder}/{shard.name}"
         counts = records.finish(planned, dataset, part, label_map, open_=_open)
+        records.say_what_is_new(counts)
         for name in counts["crc32c"].keys() - {shard.name for shard in planned}:
             moves[f"{part}/{name}"] = f"{folder}/{name}"
         if not _is_local(folder):

@@ -119,11 +119,14 @@ def test_the_bytes_are_those_of_the_local_writer(dataset, tmp_path, shards, opti
 def test_lessons_take_the_folder_for_their_own(dataset, tmp_path, capsys):
     pytest.importorskip("tensorflow")
     out = tmp_path / "04_records"
-    assert beam(dataset, out, "--shards", 2).returncode == 0
+    first = beam(dataset, out, "--shards", 2)
+    assert "1 turned upright, 1 converted" in first.stdout
     assert records.verify(out)["train"]["images"] == 9
     records.write(dataset, out, shards=2)
     assert "kept" in capsys.readouterr().out
     assert "kept" in beam(dataset, out, "--shards", 2).stdout
+    command = [sys.executable, "-m", "helpers.records", "write", dataset, out, "--shards", "2"]
+    assert "kept" in subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
 
 
 @needs_beam
