@@ -19,12 +19,12 @@ import functools
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from glob import escape
 from pathlib import Path
 
 from helpers import records
@@ -97,6 +97,7 @@ def _write(planned: Sequence[records.Shard], where: tuple, options) -> dict:
                 ) from None
             moves[f"{part}/{done['file']}"] = f"{folder}/{shard.name}"
         counts = records.finish(planned, dataset, part, label_map, open_=_open)
+        records.say_what_is_new(counts)
         for name in counts["crc32c"].keys() - {shard.name for shard in planned}:
             moves[f"{part}/{name}"] = f"{folder}/{name}"
         if not _is_local(folder):
@@ -139,9 +140,11 @@ def _run(
         state = pipeline.run().wait_until_finish()
     except Exception as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        raise CourseError(f"{part}: the pipeline failed ({said}); Beam's log says more") from error
+        if said.startswith("KeyboardInterrupt"):
+            raise KeyboardInterrupt from None  # Beam makes an error of Ctrl-C
+        raise CourseError(f"Beam: the pipeline failed ({said}); the log says more") from error
     if state not in (None, "DONE"):
-        raise CourseError(f"{part}: the pipeline ended as {state}; the log of the runner says why")
+        raise CourseError(f"Beam: the pipeline ended as {state}; the log of the runner says why")
     with suppress(FileNotFoundError), _open(f"{part}/{_FAULT}") as file:
         raise CourseError(file.read().decode())
 
@@ -250,10 +253,10 @@ def _is_wanted(folder: str, fingerprint: str) -> bool:
 
 
 def _refuse_files(folder: str) -> None:
-    # A pattern of Beam's; `escape` because it has no other way to name a folder like a[1].
-    (found,) = _filesystems().match([f"{escape(folder)}/*"])
-    names = sorted(file.path.rpartition("/")[2] for file in found.metadata_list)
-    if names := [name for name in names if not name.startswith(".")]:
+    # Beam lists by pattern and has no quotes for a folder such as a[1]: its like, then itself.
+    (found,) = _filesystems().match([re.sub(r"[*?[]", "?", folder) + "/*"])
+    paths = (file.path for file in found.metadata_list if file.path.startswith(f"{folder}/"))
+    if names := sorted(p.rpartition("/")[2] for p in paths if f"{folder}/." not in p):
         raise CourseError(
             f"{folder}: holds {names[0]} of other records, or of a run that was stopped; "
             "delete the folder or choose another"

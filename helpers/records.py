@@ -269,13 +269,18 @@ def write(dataset: Path, folder: Path, *, shards: int = 4, workers: int | None =
     counts = finish(planned, str(dataset), str(folder), label_map)
     for shard in planned:
         (folder / notes(shard)).unlink()
+    say_what_is_new(counts)
+    return counts
+
+
+def say_what_is_new(counts: Mapping) -> None:
+    """Print how many images were not taken over as they are, by the counts of a manifest."""
     anew = {how: n for how, n in counts["stored"].items() if how != "copied"}
     if anew:
         listed = ", ".join(f"{n} {how}" for how, n in anew.items())
         print(
             f"Not copied byte for byte but written anew as JPEG: {listed} ({EXAMPLES} says which)."
         )
-    return counts
 
 
 class _Stopped(Exception):

@@ -12,6 +12,7 @@ without it, `--hosts host:port,host:port --index 0` says the same.
 import argparse
 import contextlib
 import json
+import logging
 import os
 import random
 import re
@@ -454,6 +455,7 @@ def main(arguments: list[str] | None = None) -> int:
     import helpers.lesson  # noqa: F401  (turns the libraries' log messages off)
 
     given = _arguments(arguments)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     sys.stdout.reconfigure(line_buffering=True)
     if given.end_with_parent:
         _end_with_parent()

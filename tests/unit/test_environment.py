@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name
 from helpers import doctor
 
 ROOT = Path(__file__).parents[2]
+LOCKS = ("requirements", "requirements-beam")
 LOCK = (ROOT / "requirements.txt").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -30,10 +31,10 @@ PLATFORMS = {
 PYTHONS = ("3.11.7", "3.12.1", "3.13.0")
 
 
-def wanted() -> dict[str, tuple[Requirement, str]]:
-    """{name: (requirement, reason)} of requirements.in."""
+def wanted(name: str = "requirements") -> dict[str, tuple[Requirement, str]]:
+    """{name: (requirement, reason)} of requirements.in, or of that of another environment."""
     found = {}
-    for line in (ROOT / "requirements.in").read_text().splitlines():
+    for line in (ROOT / f"{name}.in").read_text().splitlines():
         text, _, reason = line.partition("#")
         if text.strip():
             requirement = Requirement(text.strip())
@@ -41,39 +42,53 @@ def wanted() -> dict[str, tuple[Requirement, str]]:
     return found
 
 
-def locked(python: str = PYTHONS[0], platform: str = "Linux x86_64") -> dict[str, str]:
+def locked(
+    python: str = PYTHONS[0], platform: str = "Linux x86_64", lock: str = "requirements"
+) -> dict[str, str]:
     version = {"python_version": python.rpartition(".")[0], "python_full_version": python}
-    return doctor.read_lock(ROOT / "requirements.txt", {**PLATFORMS[platform], **version})
+    return doctor.read_lock(ROOT / f"{lock}.txt", {**PLATFORMS[platform], **version})
 
 
-@pytest.mark.parametrize("name", wanted())
-def test_every_requirement_has_a_reason(name):
-    assert len(wanted()[name][1].split()) >= 3
+@pytest.mark.parametrize(
+    ("lock", "name"), [(lock, name) for lock in LOCKS for name in wanted(lock)]
+)
+def test_every_requirement_has_a_reason(lock, name):
+    assert len(wanted(lock)[name][1].split()) >= 3
 
 
+@pytest.mark.parametrize("lock", LOCKS)
 @pytest.mark.parametrize("platform", PLATFORMS)
 @pytest.mark.parametrize("python", PYTHONS)
-def test_the_lock_answers_requirements_in(python, platform):
-    versions = locked(python, platform)
-    for name, (requirement, _) in wanted().items():
+def test_the_lock_answers_requirements_in(python, platform, lock):
+    versions = locked(python, platform, lock)
+    for name, (requirement, _) in wanted(lock).items():
         assert name in versions
         assert requirement.specifier.contains(versions[name]), name
 
 
-def test_the_lock_was_made_from_this_requirements_in():
+@pytest.mark.parametrize("lock", LOCKS)
+def test_the_lock_was_made_from_this_requirements_in(lock):
     asked_for = {
         canonicalize_name(line.split("==")[0])
-        for line in LOCK.splitlines()
-        if re.search(r"# via .*-r requirements\.in", line)
+        for line in (ROOT / f"{lock}.txt").read_text().splitlines()
+        if re.search(rf"# via .*-r {lock}\.in", line)
     }
-    assert asked_for == set(wanted())
+    assert asked_for == set(wanted(lock))
 
 
-def test_every_line_of_the_lock_is_one_exact_version():
-    lines = [line for line in LOCK.splitlines() if not line.startswith("#")]
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_line_of_the_lock_is_one_exact_version(lock):
+    text = (ROOT / f"{lock}.txt").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
     assert all(re.match(r"[a-z0-9-]+==[\w.]+ ", line) for line in lines)
     names = [line.split("==")[0] for line in lines]
     assert len(names) == len(set(names)), "two versions of a package: Pythons would differ"
+
+
+def test_beam_has_no_tensorflow_and_the_same_checksums_and_parser():
+    beam, course = locked(lock="requirements-beam"), locked()
+    assert not {"tensorflow", "tf-keras", "opencv-python-headless"} & set(beam)
+    assert all(beam[name] == course[name] for name in ("google-crc32c", "defusedxml"))
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
@@ -83,10 +98,10 @@ def test_the_lock_brings_one_opencv_and_no_cuda(platform):
     assert [name for name in names if re.match("nvidia|cuda|torch|triton", name)] == []
 
 
-def test_the_lock_s_header_is_the_command_of_make_lock():
-    recipe = re.search(r"^lock:\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE).group(1)
-    command = " ".join(recipe.replace("\\\n", " ").replace("--quiet", "").split())
-    assert LOCK.splitlines()[1].lstrip("# ") == command
+def test_the_header_of_each_lock_is_the_command_of_make_lock():
+    commands = [" ".join(line.split()) for line in make("-n", "lock").stdout.splitlines()]
+    headers = [(ROOT / f"{lock}.txt").read_text().splitlines()[1] for lock in LOCKS]
+    assert headers == ["#    " + command.replace(" --quiet", "") for command in commands]
 
 
 def imported(folder: str) -> set[str]:
@@ -114,7 +129,9 @@ def test_what_is_imported_is_named_in_requirements_in(folder):
     missing = {}
     for module in imported(folder) - set(sys.stdlib_module_names) - ours:
         names = {canonicalize_name(name) for name in distributions.get(module, ["(not installed)"])}
-        if not names & set(wanted()) and module != "pip":
+        if module == "apache_beam":
+            assert "apache-beam" in wanted("requirements-beam")
+        elif not names & set(wanted()) and module != "pip":
             missing[module] = sorted(names)
     assert missing == {}
 
@@ -140,7 +157,8 @@ def test_the_image_installs_the_lock_and_runs_as_a_user():
     assert re.search(r"pip install .*--requirement requirements\.txt", DOCKERFILE)
     assert DOCKERFILE.index("USER 1000") < DOCKERFILE.index("pip install")
     assert "HEALTHCHECK" in DOCKERFILE
-    pins = re.search(r"^PINS := (.*)$", MAKEFILE, re.MULTILINE).group(1).replace("\\#", "#")
+    pins = re.search(r"^PINS = (.*)$", MAKEFILE, re.MULTILINE).group(1).replace("\\#", "#")
+    pins = pins.replace("$(LOCK)", "requirements.txt")
     assert f"{pins} > .venv/ready" in DOCKERFILE, "make would set up again inside the image"
     assert "token=''" not in DOCKERFILE
     assert {".git", ".venv", "runs"} <= set((ROOT / ".dockerignore").read_text().split())
@@ -196,7 +214,8 @@ def checkout(tmp_path):
     (tmp_path / "helpers").mkdir()
     for name in ("__init__.py", "doctor.py"):
         shutil.copy(ROOT / "helpers" / name, tmp_path / "helpers" / name)
-    (tmp_path / "requirements.txt").write_text("# nothing\n")
+    for lock in LOCKS:
+        (tmp_path / f"{lock}.txt").write_text("# nothing\n")
     return tmp_path
 
 
@@ -211,7 +230,7 @@ def fake_python(tmp_path):
         'if [ "$*" = "--version" ]; then echo "Python 3.12.1"; exit; fi\n'
         f'echo "$*" >> {tmp_path}/log\n'
         'case "$*" in\n'
-        f'  *"venv --clear"*) rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python;;\n'
+        f'  *"venv --clear"*) rm -rf "$4"; mkdir -p "$4/bin"; cp "$0" "$4/bin/python";;\n'
         f'  *"pip install"*) [ ! -e {tmp_path}/offline ];;\n'
         "esac\n"
     )
@@ -234,6 +253,24 @@ def test_setup_is_announced_and_not_repeated(checkout, fake_python):
     second = make("setup", f"PYTHON={fake_python}", folder=checkout)
     assert (second.returncode, second.stdout) == (0, "")
     assert "pip install" not in log(checkout)
+
+
+def test_beam_is_set_up_beside_and_by_a_lock_of_its_own(checkout, fake_python):
+    first = make("beam", f"PYTHON={fake_python}", folder=checkout)
+    assert first.returncode == 0, first.stderr
+    assert re.search(r"Setting up \.venv-beam .*: about \d+ MB to download", first.stdout)
+    commands = log(checkout)
+    assert "-r requirements-beam.txt" in commands
+    assert "--editable ." in commands
+    assert not (checkout / ".venv").exists()
+    (checkout / "requirements.txt").write_text("numpy==2.4.6  # via matplotlib\n")
+    assert make("beam", folder=checkout).stdout == ""
+    (checkout / "requirements-beam.txt").write_text("pillow==12.3.0  # via apache-beam\n")
+    assert "Set up." in make("beam", f"PYTHON={fake_python}", folder=checkout).stdout
+    (checkout / ".venv-beam/ready").unlink()
+    assert "Set up." in make("beam", f"PYTHON={fake_python}", folder=checkout).stdout
+    make("clean", folder=checkout)
+    assert not (checkout / ".venv-beam").exists()
 
 
 def test_setup_is_repeated_when_the_lock_changed(checkout, fake_python):

@@ -74,8 +74,8 @@ def _seeded_model(config):
 
 
 @pytest.fixture(scope="module")
-def launched(still, tiny_records, tiny_dataset, tmp_path_factory):
-    """Two workers, of which one is killed; then the same call again, with an evaluator."""
+def killed(still, tiny_records, tmp_path_factory):
+    """A launch with two workers, of which one is killed after its first checkpoint."""
     folder = tmp_path_factory.mktemp("scale") / "two"
     config, label_map = folder.with_name("config.yaml"), tiny_records / "label_map.pbtxt"
     configs.save(still(**SEVERAL), config)
@@ -87,7 +87,9 @@ def launched(still, tiny_records, tiny_dataset, tmp_path_factory):
 
     def launch(**options):
         options |= {"report_every": 1, "checkpoint_every": EVERY}
-        return scale.launch(config, folder, label_map=label_map, **options)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(scale.subprocess, "Popen", start)
+            return scale.launch(config, folder, label_map=label_map, **options)
 
     def kill():
         log = folder.with_name("two.logs") / "worker-1.log"
@@ -97,33 +99,51 @@ def launched(still, tiny_records, tiny_dataset, tmp_path_factory):
         processes[1].kill()
 
     over, killer = threading.Event(), threading.Thread(target=kill)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scale.subprocess, "Popen", start)
-        killer.start()
-        try:
-            with pytest.raises(CourseError) as caught:
-                launch()
-        finally:
-            over.set()
-            killer.join()
-        result = {"folder": folder, "label_map": label_map, "error": str(caught.value)}
-        result["files"] = sorted(path.name for path in folder.iterdir())
-        result["first"] = training.read_history(folder)
-        result["checkpoints"] = sorted(scale._checkpoints(folder))
-        result["history"] = launch(images=tiny_dataset / "images")
-        result["left"] = [process for process in processes if process.poll() is None]
-    return result
+    killer.start()
+    try:
+        with pytest.raises(CourseError) as caught:
+            launch()
+    finally:
+        over.set()
+        killer.join()
+    return {
+        "folder": folder,
+        "label_map": label_map,
+        "launch": launch,
+        "processes": processes,
+        "error": str(caught.value),
+        "files": sorted(path.name for path in folder.iterdir()),
+        "history": training.read_history(folder),
+        "checkpoints": sorted(scale._checkpoints(folder)),
+    }
 
 
-def test_two_workers_lose_as_one_process_that_plays_both(launched, halves):
-    losses = [row["total_loss"] for row in launched["first"]]
-    assert losses[:EVERY] == pytest.approx(halves, rel=1e-3)
+@pytest.fixture(scope="module")
+def finished(killed, tiny_dataset):
+    """The folder of `killed` after the same call again, with an evaluator, and the history."""
+    return killed["folder"], killed["launch"](images=tiny_dataset / "images")
+
+
+def test_a_killed_worker_ends_the_others_and_is_named(killed):
+    assert "\n" not in killed["error"]
+    assert killed["error"].startswith("worker 1 of 2 was killed by SIGKILL; run again")
+    assert f"step {EVERY + 1} of {STEPS}: loss" in killed["error"]
+    assert all(process.poll() is not None for process in killed["processes"])
+    # What there is until then is the chief's, and no finished detector.
+    assert killed["files"] == ["checkpoints", "events", "history.csv", "training.yaml"]
+    last = killed["checkpoints"][-1]
+    assert EVERY <= last < STEPS
+    assert [row["step"] for row in killed["history"]] == list(range(1, last + 1))
+
+
+def test_two_workers_lose_as_one_process_that_plays_both(killed, halves):
+    losses = [row["total_loss"] for row in killed["history"]][:EVERY]
     assert losses[0] == pytest.approx(halves[0], rel=1e-5)
+    assert losses == pytest.approx(halves, rel=1e-3)
 
 
-def test_two_workers_lose_as_one_within_the_normalisation(launched, still, tmp_path):
-    """RetinaNet divides by the positives of each replica's images, not of the whole batch."""
-    edits = {"runtime.distribution_strategy": "one_device"}
+def test_two_workers_lose_as_one_but_for_the_normalisation(killed, still, tmp_path):
+    """Model Garden divides by the positives of each replica's images, not of the whole batch."""
     rows = []
 
     def enough(history):
@@ -132,38 +152,28 @@ def test_two_workers_lose_as_one_within_the_normalisation(launched, still, tmp_p
             raise KeyboardInterrupt
 
     training.train(
-        still(**edits),
+        still(**{"runtime.distribution_strategy": "one_device"}),
         tmp_path / "one",
-        label_map=launched["label_map"],
+        label_map=killed["label_map"],
         on_report=enough,
         report_every=1,
     )
-    for one, two in zip(rows, launched["first"], strict=False):
+    assert killed["history"][0]["total_loss"] == pytest.approx(rows[0]["total_loss"], rel=0.08)
+    for one, two in zip(rows, killed["history"], strict=False):
         assert two["total_loss"] == pytest.approx(one["total_loss"], rel=0.25)
         assert two["learning_rate"] == pytest.approx(one["learning_rate"])
-    assert launched["first"][0]["total_loss"] == pytest.approx(rows[0]["total_loss"], rel=0.08)
 
 
-def test_a_killed_worker_ends_the_others_and_is_named(launched):
-    assert "\n" not in launched["error"]
-    assert launched["error"].startswith("worker 1 of 2 was killed by SIGKILL; run again")
-    assert f"step {EVERY + 1} of {STEPS}: loss" in launched["error"]
-    # What there is until then is the chief's, and no finished detector.
-    assert launched["files"] == ["checkpoints", "events", "history.csv", "training.yaml"]
-    last = launched["checkpoints"][-1]
-    assert EVERY <= last < STEPS
-    assert [row["step"] for row in launched["first"]] == list(range(1, last + 1))
+def test_the_same_call_goes_on_to_the_end(finished, killed):
+    _, history = finished
+    assert [row["step"] for row in history] == list(range(1, STEPS + 1))
+    assert history[: len(killed["history"])] == killed["history"]
+    assert all(np.isfinite(row["total_loss"]) for row in history)
+    assert all(process.poll() is not None for process in killed["processes"])
 
 
-def test_the_same_call_goes_on_to_the_end(launched):
-    assert [row["step"] for row in launched["history"]] == list(range(1, STEPS + 1))
-    assert launched["history"][: len(launched["first"])] == launched["first"]
-    assert all(np.isfinite(row["total_loss"]) for row in launched["history"])
-    assert launched["left"] == []
-
-
-def test_the_chief_alone_leaves_files_and_they_are_those_of_one_worker(launched):
-    folder = launched["folder"]
+def test_the_chief_alone_leaves_files_and_they_are_those_of_one_worker(finished):
+    folder, _ = finished
     assert sorted(path.name for path in folder.iterdir()) == [
         "checkpoints",
         "config.yaml",
@@ -176,18 +186,18 @@ def test_the_chief_alone_leaves_files_and_they_are_those_of_one_worker(launched)
         "weights.npz",
     ]
     assert read_manifest(folder)["counts"] == {"steps": STEPS, "images": 4 * STEPS}
-    # One event file a launch that got as far.
+    # One event file for each of the two launches.
     assert len(list((folder / "events").iterdir())) == 2
 
 
 def test_the_evaluator_scores_up_to_the_last_step_with_the_saved_weights(
-    launched, tiny_dataset, monkeypatch
+    finished, tiny_dataset, tmp_path, monkeypatch
 ):
-    folder = launched["folder"]
-    rows = training.read_rows(folder / scale.EVALUATION)
+    rows = training.read_rows(finished[0] / scale.EVALUATION)
     assert rows[-1]["step"] == STEPS
     assert {"AP", "AP50", "AP_small", "seconds"} <= set(rows[0])
-    (folder / scale.EVALUATION).unlink()
+    folder = tmp_path / "two"
+    shutil.copytree(finished[0], folder, ignore=shutil.ignore_patterns(scale.EVALUATION))
     seen = []
 
     def predict(detector, images, truth):
@@ -196,18 +206,20 @@ def test_the_evaluator_scores_up_to_the_last_step_with_the_saved_weights(
 
     monkeypatch.setattr(evaluation, "predict", predict)
     again = scale.continuous_eval(folder, tiny_dataset / "images")
-    assert [row["step"] for row in again][-1] == STEPS
+    assert again[-1]["step"] == STEPS
     for ours, saved in zip(seen[-1], detectors.load(folder).model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, saved)
     # A second look finds nothing to do.
-    assert scale.continuous_eval(folder, tiny_dataset / "images") == again
+    assert scale.continuous_eval(folder, tiny_dataset / "images") == training.read_rows(
+        folder / scale.EVALUATION
+    )
     assert len(seen) == len(again)
 
 
-def test_another_number_of_workers_may_go_on(launched, still, tmp_path, capsys):
+def test_another_number_of_workers_may_go_on(finished, killed, still, tmp_path, capsys):
     folder = tmp_path / "two"
-    shutil.copytree(launched["folder"], folder)
-    training.train(still(), folder, label_map=launched["label_map"])
+    shutil.copytree(finished[0], folder)
+    training.train(still(), folder, label_map=killed["label_map"])
     assert f"trained already, {STEPS} steps" in capsys.readouterr().out
 
 
