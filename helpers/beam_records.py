@@ -137,7 +137,12 @@ def _run(
             | "Spread" >> beam.Reshuffle()
             | "Write" >> beam.Map(write_one, dataset, part, label_map)
         )
-        state = pipeline.run().wait_until_finish()
+        result = pipeline.run()
+        try:
+            state = result.wait_until_finish()
+        except KeyboardInterrupt:
+            result.cancel()  # elsewhere it would go on, and cost
+            raise
     except Exception as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         if said.startswith("KeyboardInterrupt"):
@@ -331,7 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 1
     except KeyboardInterrupt:
-        print("beam_records: stopped; nothing was left behind", file=sys.stderr)
+        print("beam_records: stopped; the folder is as it was", file=sys.stderr)
         return 130
     for split in SPLITS:
         boxes = ", ".join(f"{n} {label}" for label, n in counts[split]["boxes"].items())
