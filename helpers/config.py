@@ -8,6 +8,7 @@ import copy
 import difflib
 import json
 import math
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def edit(config, changes: Mapping[str, Any]):
 
 
 def _set(config, key: str, value) -> None:
+    _open_group(config, key)
     # Looked up for each key: choosing a type brings the keys of that type.
     known = flatten(config.as_dict())
     _check_key(key, known)
@@ -65,6 +67,8 @@ def _set(config, key: str, value) -> None:
     if _is_branch(key, known):
         leaves = [name for name in known if name.startswith(f"{key}.")]
         raise CourseError(f"config: {key} is a group; set one of its keys: {_short(leaves)}")
+    if isinstance(old, tuple) and isinstance(value, list):
+        value = tuple(value)  # YAML has no tuples
     if old is not None and value is not None and not _same_type(old, value):
         raise CourseError(
             f"config: {key}: {value!r} is of type {type(value).__name__}; "
@@ -77,6 +81,20 @@ def _set(config, key: str, value) -> None:
     except (KeyError, TypeError, ValueError) as error:
         line = " ".join(str(error).split())
         raise CourseError(f"config: {key}: {value!r} does not fit here ({line})") from None
+
+
+def _open_group(config, key: str) -> None:
+    """Give the group that `key` lies in its defaults, where it is None, such as aug_type's."""
+    for name in key.split(".")[:-1]:
+        kind = typing.get_type_hints(type(config)).get(name)
+        if kind is None:
+            return
+        if getattr(config, name) is None:
+            groups = [part for part in typing.get_args(kind) if hasattr(part, "as_dict")]
+            if not groups:
+                return
+            setattr(config, name, groups[0]())
+        config = getattr(config, name)
 
 
 def for_records(config, records: Path, *, seed: int = 0):
@@ -137,6 +155,9 @@ def with_budget(
             "task.train_data.global_batch_size": batch,
             "task.validation_data.global_batch_size": batch,
             "trainer.train_steps": steps,
+            # A converted pipeline.config may have another schedule.
+            "trainer.optimizer_config.learning_rate.type": "cosine",
+            "trainer.optimizer_config.warmup.type": "linear",
             f"{cosine}.initial_learning_rate": float(rate),
             f"{cosine}.decay_steps": steps,
             f"{warmup}.warmup_steps": max(1, steps // 10),
