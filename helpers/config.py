@@ -69,6 +69,8 @@ def _set(config, key: str, value) -> None:
         raise CourseError(f"config: {key} is a group; set one of its keys: {_short(leaves)}")
     if isinstance(old, tuple) and isinstance(value, list):
         value = tuple(value)  # YAML has no tuples
+    if type(old) is int and _annotation(config, key) is float:
+        old = float(old)  # Model Garden itself writes anchor_size=3
     if old is not None and value is not None and not _same_type(old, value):
         raise CourseError(
             f"config: {key}: {value!r} is of type {type(value).__name__}; "
@@ -81,6 +83,14 @@ def _set(config, key: str, value) -> None:
     except (KeyError, TypeError, ValueError) as error:
         line = " ".join(str(error).split())
         raise CourseError(f"config: {key}: {value!r} does not fit here ({line})") from None
+
+
+def _annotation(config, key: str):
+    """The declared type of the field `key`."""
+    *groups, name = key.split(".")
+    for group in groups:
+        config = getattr(config, group)
+    return typing.get_type_hints(type(config)).get(name)
 
 
 def _open_group(config, key: str) -> None:

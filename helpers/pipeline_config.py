@@ -13,14 +13,26 @@ import sys
 from dataclasses import dataclass, field
 from glob import glob
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from helpers import config as configs
 from helpers import prototext
 from helpers.annotations import read_label_map
 from helpers.errors import CourseError
 from helpers.models import PRESETS
-from helpers.pipeline_fields import Known, groups, nearest
+from helpers.pipeline_fields import (
+    ACTIVATIONS,
+    ALWAYS,
+    EXTRACTORS,
+    FALLBACK,
+    SAME_FASTER_RCNN,
+    SAME_NMS,
+    SAME_READER,
+    SAME_SSD,
+    Known,
+    groups,
+    nearest,
+)
 from helpers.prototext import Enum, Leaf, show
 
 TAKEN = "taken over"
@@ -36,6 +48,7 @@ _PARSER = "task.train_data.parser"
 _OPTIMIZER = "trainer.optimizer_config.optimizer"
 _RATE = "trainer.optimizer_config.learning_rate"
 _WARMUP = "trainer.optimizer_config.warmup"
+_CROPS = "ssd_random_crop|ssd_random_crop_pad|ssd_random_crop(_pad)?_fixed_aspect_ratio"
 _UNSET = "PATH_TO_BE_CONFIGURED"
 
 
@@ -97,234 +110,6 @@ class Report:
             place = self.path if mistake.line is None else f"{self.path}:{mistake.line}"
             lines.append(f"  {place}: {mistake.field}: {mistake.remark}")
         return "\n".join(lines)
-
-
-class _Extractor(NamedTuple):
-    """Feature extractors by name, the preset they become, and what it takes beyond the preset."""
-
-    pattern: str
-    preset: str
-    changes: dict[str, Any]
-    remark: str
-
-
-_HEADS = "its maps form an FPN, with one head and focal loss instead of hard negatives"
-_MOBILENET = f"{_MODEL}.backbone.mobilenet.model_id"
-_RESNET = f"{_MODEL}.backbone.resnet.model_id"
-# The first that matches counts.
-_EXTRACTORS = (
-    _Extractor(r"ssd_mobilenet_v2_fpn(_sep_conv)?(_keras)?", "ssd_mobilenet_v2_fpn", {}, ""),
-    _Extractor(
-        r"ssd_mobilenet_v1_fpn(_keras)?",
-        "ssd_mobilenet_v2_fpn",
-        {_MOBILENET: "MobileNetV1"},
-        "",
-    ),
-    _Extractor(
-        r"(embedded_)?ssd_mobilenet_v1.*",
-        "ssd_mobilenet_v2_fpn",
-        {_MOBILENET: "MobileNetV1"},
-        _HEADS,
-    ),
-    _Extractor(r"ssd_mobilenet_v2.*", "ssd_mobilenet_v2_fpn", {}, _HEADS),
-    _Extractor(
-        r"ssd_mobilenet_v3_small.*",
-        "ssd_mobilenet_v2_fpn",
-        {_MOBILENET: "MobileNetV3Small"},
-        _HEADS,
-    ),
-    _Extractor(
-        r"ssd_mobilenet_(v3_large|edgetpu).*",
-        "ssd_mobilenet_v2_fpn",
-        {_MOBILENET: "MobileNetV3Large"},
-        _HEADS,
-    ),
-    _Extractor(
-        r"ssd_mobiledet.*",
-        "ssd_mobilenet_v2_fpn",
-        {},
-        f"MobileNetV2 stands in for MobileDet, and {_HEADS}",
-    ),
-    _Extractor(r"ssd_resnet50_v1_fpn.*", "ssd_resnet50_fpn_640", {}, ""),
-    _Extractor(r"ssd_resnet101_v1_fpn.*", "ssd_resnet50_fpn_640", {_RESNET: 101}, ""),
-    _Extractor(r"ssd_resnet152_v1_fpn.*", "ssd_resnet50_fpn_640", {_RESNET: 152}, ""),
-    _Extractor(r"ssd_resnet(50|101|152).*", "ssd_resnet50_fpn_640", {}, _HEADS),
-    _Extractor(
-        r"(embedded_)?ssd_inception.*",
-        "ssd_mobilenet_v2_fpn",
-        {},
-        f"it has no Inception: MobileNetV2 is the nearest in size, and {_HEADS}",
-    ),
-    _Extractor(
-        r"ssd_pnasnet.*", "ssd_resnet50_fpn_640", {}, "it has no PNASNet: ResNet-50 stands in"
-    ),
-    _Extractor(r"faster_rcnn_resnet50_fpn.*", "faster_rcnn_resnet50_640", {}, ""),
-    _Extractor(r"faster_rcnn_resnet101_fpn.*", "faster_rcnn_resnet101_640", {}, ""),
-    _Extractor(
-        r"faster_rcnn_resnet50.*",
-        "faster_rcnn_resnet50_640",
-        {},
-        "proposals come from an FPN, not from one map",
-    ),
-    _Extractor(
-        r"faster_rcnn_resnet101.*",
-        "faster_rcnn_resnet101_640",
-        {},
-        "proposals come from an FPN, not from one map",
-    ),
-    _Extractor(
-        r"faster_rcnn_resnet152.*",
-        "faster_rcnn_resnet101_640",
-        {_RESNET: 152},
-        "proposals come from an FPN, not from one map",
-    ),
-    _Extractor(
-        r"faster_rcnn_mobilenet.*",
-        "faster_rcnn_resnet50_640",
-        {
-            f"{_MODEL}.backbone.type": "mobilenet",
-            _MOBILENET: "MobileNetV1",
-            f"{_MODEL}.min_level": 3,
-        },
-        "proposals come from an FPN, not from one map",
-    ),
-    _Extractor(
-        r"faster_rcnn_inception_resnet.*|faster_rcnn_(p?nas).*",
-        "faster_rcnn_resnet101_640",
-        {},
-        "it has no such network: ResNet-101 with an FPN is the largest here",
-    ),
-    _Extractor(
-        r"faster_rcnn_inception.*",
-        "faster_rcnn_resnet50_640",
-        {},
-        "it has no Inception: ResNet-50 with an FPN is the nearest",
-    ),
-)
-
-# Where the file names no extractor.
-_FALLBACK = {"ssd": "ssd_mobilenet_v2_fpn", "faster_rcnn": "faster_rcnn_resnet50_640"}
-
-# Fields that keep their value: {path below the model: keys}.
-_SAME_SSD = {
-    "matcher.argmax_matcher.matched_threshold": [f"{_PARSER}.match_threshold"],
-    "matcher.argmax_matcher.unmatched_threshold": [f"{_PARSER}.unmatched_threshold"],
-    "feature_extractor.use_depthwise": [f"{_MODEL}.decoder.fpn.use_separable_conv"],
-    "feature_extractor.fpn.additional_layer_depth": [f"{_MODEL}.decoder.fpn.num_filters"],
-    "anchor_generator.multiscale_anchor_generator.anchor_scale": [f"{_MODEL}.anchor.anchor_size"],
-    "anchor_generator.multiscale_anchor_generator.aspect_ratios": [
-        f"{_MODEL}.anchor.aspect_ratios"
-    ],
-    "anchor_generator.multiscale_anchor_generator.scales_per_octave": [
-        f"{_MODEL}.anchor.num_scales"
-    ],
-    "box_predictor.weight_shared_convolutional_box_predictor.depth": [f"{_MODEL}.head.num_filters"],
-    "box_predictor.weight_shared_convolutional_box_predictor.num_layers_before_predictor": [
-        f"{_MODEL}.head.num_convs"
-    ],
-    "box_predictor.weight_shared_convolutional_box_predictor.use_depthwise": [
-        f"{_MODEL}.head.use_separable_conv"
-    ],
-    "box_predictor.convolutional_box_predictor.use_depthwise": [
-        f"{_MODEL}.head.use_separable_conv"
-    ],
-    "post_processing.batch_non_max_suppression.use_class_agnostic_nms": [
-        f"{_MODEL}.detection_generator.use_class_agnostic_nms"
-    ],
-}
-_ROI = f"{_MODEL}.roi_generator"
-_SAME_FASTER_RCNN = {
-    "feature_extractor.fpn.additional_layer_depth": [f"{_MODEL}.decoder.fpn.num_filters"],
-    "first_stage_anchor_generator.multiscale_anchor_generator.anchor_scale": [
-        f"{_MODEL}.anchor.anchor_size"
-    ],
-    "first_stage_anchor_generator.multiscale_anchor_generator.aspect_ratios": [
-        f"{_MODEL}.anchor.aspect_ratios"
-    ],
-    "first_stage_anchor_generator.multiscale_anchor_generator.scales_per_octave": [
-        f"{_MODEL}.anchor.num_scales"
-    ],
-    "first_stage_anchor_generator.grid_anchor_generator.aspect_ratios": [
-        f"{_MODEL}.anchor.aspect_ratios"
-    ],
-    "first_stage_box_predictor_depth": [f"{_MODEL}.rpn_head.num_filters"],
-    "first_stage_minibatch_size": [f"{_PARSER}.rpn_batch_size_per_im"],
-    "first_stage_positive_balance_fraction": [f"{_PARSER}.rpn_fg_fraction"],
-    "first_stage_nms_score_threshold": [
-        f"{_ROI}.pre_nms_score_threshold",
-        f"{_ROI}.test_pre_nms_score_threshold",
-    ],
-    "first_stage_nms_iou_threshold": [
-        f"{_ROI}.nms_iou_threshold",
-        f"{_ROI}.test_nms_iou_threshold",
-    ],
-    "first_stage_max_proposals": [f"{_ROI}.num_proposals", f"{_ROI}.test_num_proposals"],
-    "first_stage_localization_loss_weight": ["task.losses.rpn_box_weight"],
-    "first_stage_objectness_loss_weight": ["task.losses.rpn_score_weight"],
-    "second_stage_batch_size": [f"{_MODEL}.roi_sampler.num_sampled_rois"],
-    "second_stage_balance_fraction": [f"{_MODEL}.roi_sampler.foreground_fraction"],
-    "second_stage_box_predictor.mask_rcnn_box_predictor.share_box_across_classes": [
-        f"{_MODEL}.detection_head.class_agnostic_bbox_pred"
-    ],
-    "second_stage_localization_loss_weight": ["task.losses.frcnn_box_weight"],
-    "second_stage_classification_loss_weight": ["task.losses.frcnn_class_weight"],
-}
-_SAME_NMS = {
-    "score_threshold": [f"{_MODEL}.detection_generator.pre_nms_score_threshold"],
-    "iou_threshold": [f"{_MODEL}.detection_generator.nms_iou_threshold"],
-    "max_total_detections": [f"{_MODEL}.detection_generator.max_num_detections"],
-    "use_cpu_nms": [f"{_MODEL}.detection_generator.use_cpu_nms"],
-}
-_SAME_READER = {
-    "shuffle_buffer_size": "shuffle_buffer_size",
-    "num_readers": "cycle_length",
-    "read_block_length": "block_length",
-    "max_number_of_boxes": "parser.max_num_instances",
-    "drop_remainder": "drop_remainder",
-}
-
-# What Model Garden does in any case, by the end of the path.
-_ALWAYS = {
-    "similarity_calculator.iou_similarity": {},
-    "force_match_for_each_row": True,
-    "ignore_thresholds": False,
-    "normalize_loss_by_num_matches": True,
-    "number_of_stages": 2,
-    "first_stage_atrous_rate": 1,
-    "kernel_size": 3,
-    "first_stage_box_predictor_kernel_size": 3,
-    "box_code_size": 4,
-    "use_dropout": False,
-    "freeze_batchnorm": False,
-    "batch_norm_trainable": True,
-    "batch_norm.train": True,
-    "batch_norm.center": True,
-    "batch_norm.scale": True,
-    "resize_method": "BILINEAR",
-    "convert_to_grayscale": False,
-    "predict_instance_masks": False,
-    "predict_keypoints": False,
-    "share_prediction_tower": False,
-    "override_base_feature_extractor_hyperparams": True,
-    "negative_class_weight": 1,
-    "logit_scale": 1,
-    "max_classes_per_detection": 1,
-    "use_combined_nms": False,
-    "combined_nms": False,
-    "weighted_softmax": {},
-    "bias_grad_multiplier": 0,
-    "merge_multiple_label_boxes": False,
-    "max_evals": 0,
-    "ignore_groundtruth": False,
-    "num_epochs": 0,
-    "sample_1_of_n_examples": 1,
-    "num_additional_channels": 0,
-    "load_instance_masks": False,
-    "random_horizontal_flip.probability": 0.5,
-}
-
-_ACTIVATIONS = {"RELU": "relu", "RELU_6": "relu6", "SWISH": "swish"}
-_CROPS = "ssd_random_crop|ssd_random_crop_pad|ssd_random_crop(_pad)?_fixed_aspect_ratio"
 
 
 @dataclass
@@ -395,10 +180,10 @@ def _open(path: Path | str) -> _Draft:
             f"{path}: no model {{ ssd {{ … }} }} or model {{ faster_rcnn {{ … }} }} in it; "
             "give a pipeline.config"
         )
-    if kinds[0] not in _FALLBACK:
+    if kinds[0] not in FALLBACK:
         raise CourseError(
             f"{path}:{_below(f'model.{kinds[0]}', leaves)[0].line}: model.{kinds[0]} has no kin "
-            f"among Model Garden's detectors here; take the preset {_FALLBACK['ssd']!r}"
+            f"among Model Garden's detectors here; take the preset {FALLBACK['ssd']!r}"
         )
     return _Draft(str(path), kinds[0], leaves, known)
 
@@ -522,13 +307,13 @@ def _choose(draft: _Draft) -> None:
     """The preset, by the feature extractor."""
     path = f"model.{draft.kind}.feature_extractor.type"
     name = _get(draft, path)
-    draft.preset = _FALLBACK[draft.kind]
+    draft.preset = FALLBACK[draft.kind]
     if name is None:
         _mistake(draft, path, f"missing: no backbone is named; the preset {draft.preset} is taken")
     else:
         place = f"{draft.path}:{draft.leaves[path].line}: {path}: {name!r}"
         family = "faster_rcnn" if name.startswith("faster_rcnn") else "ssd"
-        found = [e for e in _EXTRACTORS if re.fullmatch(e.pattern, name)]
+        found = [e for e in EXTRACTORS if re.fullmatch(e.pattern, name)]
         if "efficientnet" in name:
             raise CourseError(
                 f"{place}: EfficientDet has no kin among Model Garden's detectors here; "
@@ -730,8 +515,8 @@ def _hyperparameter(draft: _Draft, path: str) -> None:
         _take(draft, path, f"{norm}.norm_epsilon")
     elif path.endswith(".l2_regularizer.weight"):
         _take(draft, path, "task.losses.l2_weight_decay", remark="for the whole model")
-    elif path.endswith(".activation") and value in _ACTIVATIONS:
-        _take(draft, path, f"{norm}.activation", value=_ACTIVATIONS[value])
+    elif path.endswith(".activation") and value in ACTIVATIONS:
+        _take(draft, path, f"{norm}.activation", value=ACTIVATIONS[value])
 
 
 def _losses(draft: _Draft) -> None:
@@ -824,7 +609,7 @@ def _detections(draft: _Draft) -> None:
     name = "post_processing" if draft.kind == "ssd" else "second_stage_post_processing"
     model = f"model.{draft.kind}.{name}"
     nms = f"{model}.batch_non_max_suppression"
-    for end, keys in _SAME_NMS.items():
+    for end, keys in SAME_NMS.items():
         _take(draft, f"{nms}.{end}", *keys)
     sigma = f"{nms}.soft_nms_sigma"
     if _get(draft, sigma, 0) > 0:
@@ -1270,7 +1055,7 @@ def _reader(draft: _Draft, reader: str, data: str) -> None:
         _take(draft, path, f"{data}.input_path", value=value, remark=remark)
     remark = "records hold class numbers; config.for_records counts the classes of its label map"
     _none(draft, f"{reader}.label_map_path", remark)
-    for end, key in _SAME_READER.items():
+    for end, key in SAME_READER.items():
         if end == "drop_remainder" or _get(draft, f"{reader}.{end}", 0) > 0:
             _take(draft, f"{reader}.{end}", f"{data}.{key}")
         else:
@@ -1300,7 +1085,7 @@ def _paths(draft: _Draft, leaf: Leaf) -> None:
             )
             _mistake(draft, leaf.path, f"{name!r} was never replaced; {fix}")
             return
-        if re.match(r"/|~|[A-Za-z]:[\\/]", name) and not glob(f"{glob_escape(name)}*"):
+        if re.match(r"/|~|[A-Za-z]:[\\/]", name) and not glob(f"{_shards(name)}*"):
             _mistake(
                 draft,
                 leaf.path,
@@ -1309,7 +1094,7 @@ def _paths(draft: _Draft, leaf: Leaf) -> None:
             return
 
 
-def glob_escape(name: str) -> str:
+def _shards(name: str) -> str:
     """A path whose shards (`?????`) still match, but nothing else does."""
     return re.sub(r"\[", "[[]", name)
 
@@ -1352,13 +1137,13 @@ def _evaluation(draft: _Draft) -> None:
 def _same(draft: _Draft) -> None:
     """Fields that only change their name, and those that Model Garden has no choice about."""
     model = f"model.{draft.kind}"
-    for path, keys in (_SAME_SSD if draft.kind == "ssd" else _SAME_FASTER_RCNN).items():
+    for path, keys in (SAME_SSD if draft.kind == "ssd" else SAME_FASTER_RCNN).items():
         _take(draft, f"{model}.{path}", *keys)
     high, low = f"{_PARSER}.match_threshold", f"{_PARSER}.unmatched_threshold"
     if draft.kind == "ssd" and _now(draft, low) > _now(draft, high):
         draft.changes[low] = _now(draft, high)
     for path, leaf in draft.leaves.items():
-        for end, value in _ALWAYS.items():
+        for end, value in ALWAYS.items():
             if f".{path}".endswith(f".{end}") and leaf.value == value:
                 _row(draft, path, TAKEN, BUILT_IN, "")
 

@@ -1,4 +1,4 @@
-"""The fields that a `pipeline.config` of the old Object Detection API may hold.
+"""What the old Object Detection API knows: the fields of a `pipeline.config`, and its networks.
 
 One line a field: its name, its type, and, after a bar, what to do about it in Model Garden where
 nothing takes it over. A star marks a repeated field. The types: int, float, bool, text, enum
@@ -11,7 +11,7 @@ Source: the protos in research/object_detection/protos of github.com/tensorflow/
 import difflib
 import re
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _TABLE = """
 Pipeline
@@ -675,3 +675,236 @@ def nearest(name: str, group: str) -> str:
         if close:
             return f"did you mean {close[0]!r}, which belongs into a message {other!r}?"
     return f"known here: {', '.join(sorted(table[group])[:8])}"
+
+
+_MODEL = "task.model"
+_PARSER = "task.train_data.parser"
+
+
+class Extractor(NamedTuple):
+    """Feature extractors by name, the preset they become, and what it takes beyond the preset."""
+
+    pattern: str
+    preset: str
+    changes: dict[str, Any]
+    remark: str
+
+
+_HEADS = "its maps form an FPN, with one head and focal loss instead of hard negatives"
+_MOBILENET = f"{_MODEL}.backbone.mobilenet.model_id"
+_RESNET = f"{_MODEL}.backbone.resnet.model_id"
+# The first that matches counts.
+EXTRACTORS = (
+    Extractor(r"ssd_mobilenet_v2_fpn(_sep_conv)?(_keras)?", "ssd_mobilenet_v2_fpn", {}, ""),
+    Extractor(
+        r"ssd_mobilenet_v1_fpn(_keras)?",
+        "ssd_mobilenet_v2_fpn",
+        {_MOBILENET: "MobileNetV1"},
+        "",
+    ),
+    Extractor(
+        r"(embedded_)?ssd_mobilenet_v1.*",
+        "ssd_mobilenet_v2_fpn",
+        {_MOBILENET: "MobileNetV1"},
+        _HEADS,
+    ),
+    Extractor(r"ssd_mobilenet_v2.*", "ssd_mobilenet_v2_fpn", {}, _HEADS),
+    Extractor(
+        r"ssd_mobilenet_v3_small.*",
+        "ssd_mobilenet_v2_fpn",
+        {_MOBILENET: "MobileNetV3Small"},
+        _HEADS,
+    ),
+    Extractor(
+        r"ssd_mobilenet_(v3_large|edgetpu).*",
+        "ssd_mobilenet_v2_fpn",
+        {_MOBILENET: "MobileNetV3Large"},
+        _HEADS,
+    ),
+    Extractor(
+        r"ssd_mobiledet.*",
+        "ssd_mobilenet_v2_fpn",
+        {},
+        f"MobileNetV2 stands in for MobileDet, and {_HEADS}",
+    ),
+    Extractor(r"ssd_resnet50_v1_fpn.*", "ssd_resnet50_fpn_640", {}, ""),
+    Extractor(r"ssd_resnet101_v1_fpn.*", "ssd_resnet50_fpn_640", {_RESNET: 101}, ""),
+    Extractor(r"ssd_resnet152_v1_fpn.*", "ssd_resnet50_fpn_640", {_RESNET: 152}, ""),
+    Extractor(r"ssd_resnet(50|101|152).*", "ssd_resnet50_fpn_640", {}, _HEADS),
+    Extractor(
+        r"(embedded_)?ssd_inception.*",
+        "ssd_mobilenet_v2_fpn",
+        {},
+        f"it has no Inception: MobileNetV2 is the nearest in size, and {_HEADS}",
+    ),
+    Extractor(
+        r"ssd_pnasnet.*", "ssd_resnet50_fpn_640", {}, "it has no PNASNet: ResNet-50 stands in"
+    ),
+    Extractor(r"faster_rcnn_resnet50_fpn.*", "faster_rcnn_resnet50_640", {}, ""),
+    Extractor(r"faster_rcnn_resnet101_fpn.*", "faster_rcnn_resnet101_640", {}, ""),
+    Extractor(
+        r"faster_rcnn_resnet50.*",
+        "faster_rcnn_resnet50_640",
+        {},
+        "proposals come from an FPN, not from one map",
+    ),
+    Extractor(
+        r"faster_rcnn_resnet101.*",
+        "faster_rcnn_resnet101_640",
+        {},
+        "proposals come from an FPN, not from one map",
+    ),
+    Extractor(
+        r"faster_rcnn_resnet152.*",
+        "faster_rcnn_resnet101_640",
+        {_RESNET: 152},
+        "proposals come from an FPN, not from one map",
+    ),
+    Extractor(
+        r"faster_rcnn_mobilenet.*",
+        "faster_rcnn_resnet50_640",
+        {
+            f"{_MODEL}.backbone.type": "mobilenet",
+            _MOBILENET: "MobileNetV1",
+            f"{_MODEL}.min_level": 3,
+        },
+        "proposals come from an FPN, not from one map",
+    ),
+    Extractor(
+        r"faster_rcnn_inception_resnet.*|faster_rcnn_(p?nas).*",
+        "faster_rcnn_resnet101_640",
+        {},
+        "it has no such network: ResNet-101 with an FPN is the largest here",
+    ),
+    Extractor(
+        r"faster_rcnn_inception.*",
+        "faster_rcnn_resnet50_640",
+        {},
+        "it has no Inception: ResNet-50 with an FPN is the nearest",
+    ),
+)
+
+# Where the file names no extractor.
+FALLBACK = {"ssd": "ssd_mobilenet_v2_fpn", "faster_rcnn": "faster_rcnn_resnet50_640"}
+
+# Fields that keep their value: {path below the model: keys}.
+SAME_SSD = {
+    "matcher.argmax_matcher.matched_threshold": [f"{_PARSER}.match_threshold"],
+    "matcher.argmax_matcher.unmatched_threshold": [f"{_PARSER}.unmatched_threshold"],
+    "feature_extractor.use_depthwise": [f"{_MODEL}.decoder.fpn.use_separable_conv"],
+    "feature_extractor.fpn.additional_layer_depth": [f"{_MODEL}.decoder.fpn.num_filters"],
+    "anchor_generator.multiscale_anchor_generator.anchor_scale": [f"{_MODEL}.anchor.anchor_size"],
+    "anchor_generator.multiscale_anchor_generator.aspect_ratios": [
+        f"{_MODEL}.anchor.aspect_ratios"
+    ],
+    "anchor_generator.multiscale_anchor_generator.scales_per_octave": [
+        f"{_MODEL}.anchor.num_scales"
+    ],
+    "box_predictor.weight_shared_convolutional_box_predictor.depth": [f"{_MODEL}.head.num_filters"],
+    "box_predictor.weight_shared_convolutional_box_predictor.num_layers_before_predictor": [
+        f"{_MODEL}.head.num_convs"
+    ],
+    "box_predictor.weight_shared_convolutional_box_predictor.use_depthwise": [
+        f"{_MODEL}.head.use_separable_conv"
+    ],
+    "box_predictor.convolutional_box_predictor.use_depthwise": [
+        f"{_MODEL}.head.use_separable_conv"
+    ],
+    "post_processing.batch_non_max_suppression.use_class_agnostic_nms": [
+        f"{_MODEL}.detection_generator.use_class_agnostic_nms"
+    ],
+}
+_ROI = f"{_MODEL}.roi_generator"
+SAME_FASTER_RCNN = {
+    "feature_extractor.fpn.additional_layer_depth": [f"{_MODEL}.decoder.fpn.num_filters"],
+    "first_stage_anchor_generator.multiscale_anchor_generator.anchor_scale": [
+        f"{_MODEL}.anchor.anchor_size"
+    ],
+    "first_stage_anchor_generator.multiscale_anchor_generator.aspect_ratios": [
+        f"{_MODEL}.anchor.aspect_ratios"
+    ],
+    "first_stage_anchor_generator.multiscale_anchor_generator.scales_per_octave": [
+        f"{_MODEL}.anchor.num_scales"
+    ],
+    "first_stage_anchor_generator.grid_anchor_generator.aspect_ratios": [
+        f"{_MODEL}.anchor.aspect_ratios"
+    ],
+    "first_stage_box_predictor_depth": [f"{_MODEL}.rpn_head.num_filters"],
+    "first_stage_minibatch_size": [f"{_PARSER}.rpn_batch_size_per_im"],
+    "first_stage_positive_balance_fraction": [f"{_PARSER}.rpn_fg_fraction"],
+    "first_stage_nms_score_threshold": [
+        f"{_ROI}.pre_nms_score_threshold",
+        f"{_ROI}.test_pre_nms_score_threshold",
+    ],
+    "first_stage_nms_iou_threshold": [
+        f"{_ROI}.nms_iou_threshold",
+        f"{_ROI}.test_nms_iou_threshold",
+    ],
+    "first_stage_max_proposals": [f"{_ROI}.num_proposals", f"{_ROI}.test_num_proposals"],
+    "first_stage_localization_loss_weight": ["task.losses.rpn_box_weight"],
+    "first_stage_objectness_loss_weight": ["task.losses.rpn_score_weight"],
+    "second_stage_batch_size": [f"{_MODEL}.roi_sampler.num_sampled_rois"],
+    "second_stage_balance_fraction": [f"{_MODEL}.roi_sampler.foreground_fraction"],
+    "second_stage_box_predictor.mask_rcnn_box_predictor.share_box_across_classes": [
+        f"{_MODEL}.detection_head.class_agnostic_bbox_pred"
+    ],
+    "second_stage_localization_loss_weight": ["task.losses.frcnn_box_weight"],
+    "second_stage_classification_loss_weight": ["task.losses.frcnn_class_weight"],
+}
+SAME_NMS = {
+    "score_threshold": [f"{_MODEL}.detection_generator.pre_nms_score_threshold"],
+    "iou_threshold": [f"{_MODEL}.detection_generator.nms_iou_threshold"],
+    "max_total_detections": [f"{_MODEL}.detection_generator.max_num_detections"],
+    "use_cpu_nms": [f"{_MODEL}.detection_generator.use_cpu_nms"],
+}
+SAME_READER = {
+    "shuffle_buffer_size": "shuffle_buffer_size",
+    "num_readers": "cycle_length",
+    "read_block_length": "block_length",
+    "max_number_of_boxes": "parser.max_num_instances",
+    "drop_remainder": "drop_remainder",
+}
+
+# What Model Garden does in any case, by the end of the path.
+ALWAYS = {
+    "similarity_calculator.iou_similarity": {},
+    "force_match_for_each_row": True,
+    "ignore_thresholds": False,
+    "normalize_loss_by_num_matches": True,
+    "number_of_stages": 2,
+    "first_stage_atrous_rate": 1,
+    "kernel_size": 3,
+    "first_stage_box_predictor_kernel_size": 3,
+    "box_code_size": 4,
+    "use_dropout": False,
+    "freeze_batchnorm": False,
+    "batch_norm_trainable": True,
+    "batch_norm.train": True,
+    "batch_norm.center": True,
+    "batch_norm.scale": True,
+    "resize_method": "BILINEAR",
+    "convert_to_grayscale": False,
+    "predict_instance_masks": False,
+    "predict_keypoints": False,
+    "share_prediction_tower": False,
+    "override_base_feature_extractor_hyperparams": True,
+    "negative_class_weight": 1,
+    "negatives_lower_than_unmatched": True,
+    "class_prediction_bias_init": -4.6,
+    "logit_scale": 1,
+    "max_classes_per_detection": 1,
+    "use_combined_nms": False,
+    "combined_nms": False,
+    "weighted_softmax": {},
+    "bias_grad_multiplier": 0,
+    "merge_multiple_label_boxes": False,
+    "max_evals": 0,
+    "ignore_groundtruth": False,
+    "num_epochs": 0,
+    "sample_1_of_n_examples": 1,
+    "num_additional_channels": 0,
+    "load_instance_masks": False,
+    "random_horizontal_flip.probability": 0.5,
+}
+
+ACTIVATIONS = {"RELU": "relu", "RELU_6": "relu6", "SWISH": "swish"}
