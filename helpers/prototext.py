@@ -255,8 +255,8 @@ def _unclosed(text: str) -> tuple[int, int, str] | None:
 
 def show(value) -> str:
     """A value in one short line, as the file would write it."""
-    if isinstance(value, dict):
-        return "{}"
+    if isinstance(value, dict) or value is None:
+        return "none" if value is None else "{}"
     if isinstance(value, list):
         return f"[{', '.join(show(item) for item in value)}]"
     if isinstance(value, bool):

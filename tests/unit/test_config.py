@@ -141,6 +141,33 @@ def test_choosing_a_type_brings_its_keys(ssd):
         configs.edit(config, {f"{OPTIMIZER}.{old}.global_clipnorm": 0.8})
 
 
+def test_a_group_that_is_off_is_switched_on_by_a_key_in_it(ssd, tmp_path):
+    parser = "task.train_data.parser"
+    config = configs.edit(ssd, {f"{parser}.aug_type.type": "ssd_random_crop"})
+    assert config.task.train_data.parser.aug_type.get().aspect_ratio_range == (0.5, 2.0)
+    assert ssd.task.train_data.parser.aug_type is None
+    config = configs.edit(config, {"trainer.optimizer_config.ema.average_decay": 0.9})
+    configs.save(config, tmp_path / "a.yaml")
+    assert configs.load(tmp_path / "a.yaml").as_dict() == config.as_dict()
+    with pytest.raises(CourseError, match=r"aug_type.typ' does not exist; .*aug_type.type'"):
+        configs.edit(ssd, {f"{parser}.aug_type.typ": "ssd_random_crop"})
+    with pytest.raises(CourseError, match=r"init_checkpoint.x' does not exist"):
+        configs.edit(ssd, {"task.init_checkpoint.x": 1})
+
+
+def test_a_fraction_fits_where_model_garden_itself_wrote_a_whole_number(presets):
+    config = configs.edit(presets["ssd_mobilenet_v2_fpn"], {"task.model.anchor.anchor_size": 2.5})
+    assert config.task.model.anchor.anchor_size == 2.5
+
+
+def test_a_budget_gives_any_schedule_the_cosine(ready):
+    rate = "trainer.optimizer_config.learning_rate"
+    warmup = "trainer.optimizer_config.warmup.type"
+    config = configs.edit(ready, {f"{rate}.type": "constant", warmup: None})
+    again = configs.with_budget(config, train_steps=40, batch_size=8, learning_rate=0.04)
+    assert configs.difference(again, ready) == []
+
+
 def test_edit_leaves_the_given_config_alone(ssd):
     before = ssd.as_dict()
     config = configs.edit(ssd, {"task.model.num_classes": 7, "task.model.input_size": [64, 64, 3]})
