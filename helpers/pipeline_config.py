@@ -32,6 +32,7 @@ from helpers.pipeline_draft import (
 )
 from helpers.pipeline_fields import (
     ALWAYS,
+    DEFAULTS,
     EXTRACTORS,
     FALLBACK,
     SAME_FASTER_RCNN,
@@ -205,6 +206,9 @@ def _same(draft: Draft) -> None:
     model = f"model.{draft.kind}"
     for path, keys in (SAME_SSD if draft.kind == "ssd" else SAME_FASTER_RCNN).items():
         take(draft, f"{model}.{path}", *keys)
+        if path in DEFAULTS and below(f"{model}.{path}".rpartition(".")[0], draft.leaves):
+            for key in keys:
+                draft.changes.setdefault(key, DEFAULTS[path])
     high, low = f"{PARSER}.match_threshold", f"{PARSER}.unmatched_threshold"
     if draft.kind == "ssd" and now(draft, low) > now(draft, high):
         draft.changes[low] = now(draft, high)

@@ -57,7 +57,8 @@ Ssd
 SsdFeatureExtractor
   type text
   depth_multiplier float | this backbone has one width only; choose a smaller one
-  min_depth int | set task.model.backbone.mobilenet.filter_size_scale so that no layer is too thin
+  min_depth int | choose a filter_size_scale (MobileNet) or depth_multiplier (ResNet) that
+      leaves no layer too thin
   conv_hyperparams Hyperparams
   override_base_feature_extractor_hyperparams bool | nothing to do: the settings always hold for
       the backbone too
@@ -198,7 +199,7 @@ ConvolutionalBoxPredictor
   conv_hyperparams Hyperparams
   min_depth int | set task.model.head.num_filters
   max_depth int | set task.model.head.num_filters
-  num_layers_before_predictor int
+  num_layers_before_predictor int | SSD only; else task.model.detection_head.num_convs
   use_dropout bool | its heads have no dropout; raise task.losses.l2_weight_decay against
       overfitting
   dropout_keep_probability float | its heads have no dropout; raise task.losses.l2_weight_decay
@@ -207,13 +208,13 @@ ConvolutionalBoxPredictor
   box_code_size int | boxes are always four numbers
   apply_sigmoid_to_scores bool | nothing to do: scores are always sigmoids
   class_prediction_bias_init float | it always starts at -4.6, a score of 0.01
-  use_depthwise bool
+  use_depthwise bool | SSD only; task.model.detection_head.use_separable_conv
   box_encodings_clip_range Any | nothing to do: boxes are clipped when they are decoded
 
 SharedBoxPredictor
   conv_hyperparams Hyperparams
-  num_layers_before_predictor int
-  depth int
+  num_layers_before_predictor int | SSD only; else task.model.detection_head.num_convs
+  depth int | SSD only; else task.model.detection_head.num_filters
   kernel_size int | its heads have 3x3 kernels
   box_code_size int | boxes are always four numbers
   class_prediction_bias_init float | it always starts at -4.6, a score of 0.01
@@ -222,7 +223,7 @@ SharedBoxPredictor
   dropout_keep_probability float | its heads have no dropout; raise task.losses.l2_weight_decay
       against overfitting
   share_prediction_tower bool | classes and boxes always have a tower each
-  use_depthwise bool
+  use_depthwise bool | SSD only; task.model.detection_head.use_separable_conv
   apply_batch_norm bool | its heads always normalise
   score_converter enum | nothing to do: scores are always sigmoids
   box_encodings_clip_range Any | nothing to do: boxes are clipped when they are decoded
@@ -242,7 +243,7 @@ MaskRcnnBoxPredictor
   mask_width int | nothing to do: there are no masks
   mask_prediction_num_conv_layers int | nothing to do: there are no masks
   masks_are_class_agnostic bool | nothing to do: there are no masks
-  share_box_across_classes bool
+  share_box_across_classes bool | Faster R-CNN only; an SSD always has one box for all classes
   convolve_then_upsample_masks bool | nothing to do: there are no masks
 
 Hyperparams
@@ -332,7 +333,7 @@ Nms
       classes
   max_total_detections int
   use_static_shapes bool | nothing to do: its shapes are fixed
-  use_class_agnostic_nms bool
+  use_class_agnostic_nms bool | SSD only; run non-maximum suppression again after detection
   max_classes_per_detection int | drop the lower scores of a box after detection
   soft_nms_sigma float
   combined_nms bool | set task.model.detection_generator.nms_version
@@ -851,6 +852,16 @@ SAME_FASTER_RCNN = {
     "second_stage_localization_loss_weight": ["task.losses.frcnn_box_weight"],
     "second_stage_classification_loss_weight": ["task.losses.frcnn_class_weight"],
 }
+# What the old API took where a file is silent, unlike Model Garden: {path below the model: value}.
+DEFAULTS = {
+    f"{generator}.multiscale_anchor_generator.{name}": value
+    for generator in ("anchor_generator", "first_stage_anchor_generator")
+    for name, value in (
+        ("anchor_scale", 4.0),
+        ("scales_per_octave", 2),
+        ("aspect_ratios", [1.0, 2.0, 0.5]),
+    )
+} | {"first_stage_max_proposals": 300}
 SAME_NMS = {
     "score_threshold": [f"{_MODEL}.detection_generator.pre_nms_score_threshold"],
     "iou_threshold": [f"{_MODEL}.detection_generator.nms_iou_threshold"],

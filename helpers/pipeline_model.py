@@ -27,7 +27,6 @@ from helpers.pipeline_fields import (
     ACTIVATIONS,
     SAME_NMS,
 )
-from helpers.prototext import show
 
 
 def classes(draft: Draft) -> None:
@@ -75,6 +74,8 @@ def levels(draft: Draft) -> None:
                 clipped = min(high, max(low, level))
                 approximate(draft, path, key, value=clipped, remark=remark)
             take(draft, path, key)
+        if below(f"{model}.{anchors}.multiscale_anchor_generator", draft.leaves):
+            draft.changes.setdefault(f"{MODEL}.{end}", 3 if end == "min_level" else 7)
 
 
 def size(draft: Draft) -> None:
@@ -101,10 +102,12 @@ def size(draft: Draft) -> None:
         if not padded:
             put(draft, pad, TAKEN, BUILT_IN, "")
     else:
-        if not below(model, draft.leaves):
-            stays = show(now(draft, key))
-            mistaken(draft, model, f"missing: no input size; the preset's {stays} stays")
-        return
+        names = ("height", "width")
+        wanted = dict(zip(names, now(draft, key), strict=False))
+        how = ""
+        if not below(model, draft.leaves) or model in draft.leaves:
+            taken = " x ".join(str(side) for side in wanted.values())
+            mistaken(draft, model, f"missing: no input size; the preset's {taken} is taken")
     size = [max(stride, math.ceil(side / stride) * stride) for side in wanted.values()]
     draft.changes[key] = [*size, 3]
     for (path, side), rounded in zip(wanted.items(), size, strict=True):
@@ -231,6 +234,8 @@ def losses(draft: Draft) -> None:
     take(draft, f"{focal}.alpha", "task.losses.focal_loss_alpha")
     take(draft, f"{focal}.gamma", "task.losses.focal_loss_gamma")
     put(draft, focal, TAKEN, BUILT_IN, "")
+    if below(focal, draft.leaves):
+        draft.changes.setdefault("task.losses.focal_loss_gamma", 2.0)
     gamma = now(draft, "task.losses.focal_loss_gamma")
     for name in ("weighted_sigmoid", "weighted_softmax"):
         remark = (
@@ -273,6 +278,12 @@ def _box_loss(draft: Draft, loss: str, coded: bool) -> None:
 
 
 def _second_stage(draft: Draft, model: str) -> None:
+    path, key = f"{model}.second_stage_batch_size", f"{MODEL}.roi_sampler.num_sampled_rois"
+    wanted, most = get(draft, path, 64), get(draft, f"{model}.first_stage_max_proposals", 300)
+    draft.changes[key] = min(wanted, most)
+    if wanted > most:
+        remark = f"{wanted} -> {most}: no more than there are proposals"
+        approximate(draft, path, key, value=most, remark=remark)
     loss = f"{model}.second_stage_classification_loss"
     key = "task.losses.frcnn_class_use_binary_cross_entropy"
     for leaf in below(f"{loss}.weighted_sigmoid", draft.leaves):
@@ -304,6 +315,8 @@ def detections(draft: Draft) -> None:
     nms = f"{model}.batch_non_max_suppression"
     for end, keys in SAME_NMS.items():
         take(draft, f"{nms}.{end}", *keys)
+    if below(nms, draft.leaves):
+        draft.changes.setdefault(f"{MODEL}.detection_generator.nms_iou_threshold", 0.6)
     sigma = f"{nms}.soft_nms_sigma"
     if get(draft, sigma, 0) > 0:
         remark = "with nms_version v1, the only one that knows it"

@@ -32,7 +32,7 @@ scalar: NUMBER -> number | NAME -> word | SIGNED -> word | STRING+ -> string
 NAME: /[A-Za-z_][A-Za-z0-9_]*/
 EXTENSION: /\[\s*[A-Za-z_][\w.\/-]*\s*\](?=\s*[:{<])/
 SIGNED: /-\s*[A-Za-z_]+/
-NUMBER: /-?\s*(0[xX][0-9a-fA-F]+|([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[fF]?)(?![\w.])/
+NUMBER: /(-\s*)?(0[xX][0-9a-fA-F]+|([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[fF]?)(?![\w.])/
 STRING: /"(\\.|[^"\\\n])*"|'(\\.|[^'\\\n])*'/
 COMMENT: /#[^\n]*/
 %import common.WS
