@@ -7,6 +7,7 @@ has one row for each field of the file, so that nothing is lost without a word, 
 mistakes that the file brought along.
 """
 
+import math
 import re
 import sys
 from pathlib import Path
@@ -158,7 +159,7 @@ def _is(value, kind: str) -> bool:
         return isinstance(value, bool) and kind == "bool"
     return {
         "int": isinstance(value, int),
-        "float": isinstance(value, (int, float)),
+        "float": isinstance(value, (int, float)) and math.isfinite(value),
         "text": isinstance(value, str) and not isinstance(value, Enum),
         "enum": isinstance(value, (Enum, int)),
     }[kind]

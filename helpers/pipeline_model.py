@@ -87,11 +87,8 @@ def size(draft: Draft) -> None:
     if below(fixed, draft.leaves):
         names = ("height", "width")
         wanted = {f"{fixed}.{name}": get(draft, f"{fixed}.{name}", 300) for name in names}
-        squeeze = draft.kind == "ssd"
-        if squeeze:
-            for data in ("train_data", "validation_data"):
-                draft.changes[f"task.{data}.parser.keep_aspect_ratio"] = False
-        how = "" if squeeze else "; images keep their shape and are padded"
+        # RetinaNet could squeeze them in training, but the course's detector never does.
+        how = "; images keep their shape and are padded instead of squeezed"
     elif below(keep, draft.leaves):
         short, long = f"{keep}.min_dimension", f"{keep}.max_dimension"
         pad = f"{keep}.pad_to_max_dimension"

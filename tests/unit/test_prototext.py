@@ -1,6 +1,8 @@
 import math
+import random
 
 import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -139,6 +141,60 @@ def test_a_file_that_is_no_text_is_named(tmp_path):
         prototext.read(tmp_path)
     path.write_text("\ufeffa: 1\r\nb: 2\r\n", encoding="utf-8")
     assert [leaf.line for leaf in prototext.leaves(prototext.read(path))] == [1, 2]
+
+
+def test_protobuf_itself_reads_the_same():
+    """The messages of the table of forms above, by protobuf's own parser."""
+    field = descriptor_pb2.FieldDescriptorProto
+    kinds = {"i": field.TYPE_INT64, "d": field.TYPE_DOUBLE, "s": field.TYPE_STRING}
+    kinds |= {"b": field.TYPE_BOOL, "m": field.TYPE_MESSAGE}
+    file = descriptor_pb2.FileDescriptorProto(name="a.proto", package="a", syntax="proto2")
+    message = file.message_type.add(name="M")
+    for number, (name, kind) in enumerate(kinds.items(), 1):
+        added = message.field.add(name=name, number=number, type=kind, label=3)
+        if name == "m":
+            added.type_name = ".a.M"
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    make = message_factory.GetMessageClass(pool.FindMessageTypeByName("a.M"))
+
+    def read(message):
+        return {
+            name.name: [read(value) if name.name == "m" else value for value in values]
+            for name, values in message.ListFields()
+        }
+
+    def ours(message):
+        return {
+            name: [ours(f.value) if isinstance(f.value, dict) else f.value for f in fields]
+            for name, fields in message.items()
+        }
+
+    forms = {
+        "i": ["1", "-1", "0", "017", "0x1F", "-0X1f"],
+        "d": ["1", "1e-3", "1E+3", ".5f", "5.", "3F", "-.25", "inf", "-inf"],
+        "s": ['"a b"', "'it''s'", "\"it's\"\n ' fine'", r'"\x41\102\n\"\'\\\u00e9"', r'"\303\251"'],
+        "b": ["true", "false", "True", "False"],
+    }
+    marks, rng = ["", ",", ";", " # said\n", "\n"], random.Random(0)
+
+    def write(depth):
+        parts = []
+        for name in rng.choices("idsbm", k=rng.randint(0, 4)):
+            if name == "m":
+                left, right = rng.choice(["{}", "<>"])
+                inner = f"{left}{write(depth + 1) if depth < 4 else ''}{right}"
+                value = rng.choice([inner, f"[{inner}, {inner}]"])
+            else:
+                one, two = rng.choices(forms[name], k=2)
+                value = rng.choice([one, f"[{one}, {two}]"])
+            colon = rng.choice([":", ""]) if name == "m" else ":"
+            parts.append(f"{name}{colon} {value}{rng.choice(marks)} ")
+        return "".join(parts)
+
+    for _ in range(300):
+        text = write(0)
+        assert ours(prototext.parse(text)) == read(text_format.Parse(text, make())), text
 
 
 NAMES = st.from_regex(r"[a-z_]{1,6}", fullmatch=True)
