@@ -397,8 +397,7 @@ HardExampleMiner
 Train
   batch_size int
   data_augmentation_options Augmentation*
-  sync_replicas bool | nothing to do: all devices always step together; see task
-      'runtime.num_gpus'
+  sync_replicas bool | nothing to do: all devices always step together; see runtime.num_gpus
   keep_checkpoint_every_n_hours int | set trainer.checkpoint_interval, in steps, and
       trainer.max_to_keep
   optimizer Optimizer
