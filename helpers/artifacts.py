@@ -99,8 +99,10 @@ def make_folder(
     """
     _refuse_foreign(folder)
     fingerprint = fingerprint_of(*origin)
-    clear_leftovers(folder, keep=fingerprint if resumes else None)
-    if not rebuild and is_current(folder, fingerprint):
+    current = not rebuild and is_current(folder, fingerprint)
+    goes_on = resumes and not current and not rebuild
+    clear_leftovers(folder, keep=fingerprint if goes_on else None)
+    if current:
         print(f"{folder.name}: already made with these inputs and parameters, kept.")
         return folder
     with _draft_beside(folder, fingerprint if resumes else None) as draft:
@@ -202,6 +204,10 @@ def _draft_beside(folder: Path, fingerprint: str | None) -> Iterator[Path]:
         except OSError:
             pass  # some network disks cannot lock
         yield draft
+    except BaseException:
+        if fingerprint and draft.exists() and any(draft.iterdir()):
+            print(f"{folder.name}: what was done is kept in {draft.name} for the next run.")
+        raise
     finally:
         os.close(handle)
         if fingerprint is None:

@@ -9,6 +9,7 @@ import difflib
 import json
 import math
 import typing
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -115,9 +116,13 @@ def for_records(config, records: Path, *, seed: int = 0):
         seed: of the weights, the shuffling and the augmentation.
     """
     counts = read_manifest(records)["counts"]
+    # Model Garden reads 100 objects of an image; a Faster R-CNN takes others for background.
+    most = max(100, *(_most_objects(records / f"{split}.json") for split in ("train", "val")))
     return edit(
         config,
         {
+            "task.train_data.parser.max_num_instances": most,
+            "task.validation_data.parser.max_num_instances": most,
             # One more than there are classes: 0 is the background. The highest id counts: one
             # beyond num_classes would be trained as background, without a word.
             "task.model.num_classes": max(read_label_map(records / "label_map.pbtxt").values()) + 1,
@@ -132,6 +137,11 @@ def for_records(config, records: Path, *, seed: int = 0):
             "task.annotation_file": str(records / "val.json"),
         },
     )
+
+
+def _most_objects(annotation_file: Path) -> int:
+    objects = Counter(a["image_id"] for a in json.loads(annotation_file.read_text())["annotations"])
+    return max(objects.values(), default=0)
 
 
 def with_budget(

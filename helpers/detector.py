@@ -4,10 +4,12 @@ Training, evaluation and video all prepare images with `fit`, so that what is me
 what runs.
 """
 
+import ctypes
 import functools
 import json
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from zipfile import BadZipFile
@@ -191,8 +193,13 @@ def _use_bfloat16() -> None:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:
         return
-    if "avx512_bf16" in flags or "amx_bf16" in flags:
-        tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
+    if "avx512_bf16" not in flags and "amx_bf16" not in flags:
+        return
+    # It logs each graph that it changes, past TF_CPP_MIN_LOG_LEVEL; Python has no switch for that.
+    with suppress(AttributeError, OSError):
+        library = ctypes.CDLL(str(Path(tf.__file__).parent / "libtensorflow_cc.so.2"))
+        library._ZN4absl12lts_2025012714SetMinLogLevelENS0_18LogSeverityAtLeastE(2)  # errors only
+    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
 
 
 def build_model(config):

@@ -70,7 +70,8 @@ def publish(root: Path, workspace: str | Path, only: str | None = None) -> None:
 def result_picture(workspace: Path, path: Path) -> None:
     """Save the first picture of the lessons: a frame of lesson 11's clip with its detections.
 
-    The frame is that with the surest detection of a box 100 to 320 pixels high.
+    The frame is that with the surest detection of a box 100 to 200 pixels high: a larger one fills
+    a tile of the training, and its box is loose.
     """
     import cv2
     import matplotlib.pyplot as plt
@@ -80,7 +81,7 @@ def result_picture(workspace: Path, path: Path) -> None:
 
     rows = pd.read_csv(workspace / "11_video" / "detections.csv")
     height = rows["ymax"] - rows["ymin"]
-    number = rows[height.between(100, 320)].sort_values("score")["frame"].iloc[-1]
+    number = rows[height.between(100, 200)].sort_values("score")["frame"].iloc[-1]
     (source,) = (workspace / "11_source" / "clips").glob("*.mp4")
     ((_, image),) = video.decode(source, {int(number)})
     figure = plt.figure(figsize=(image.shape[1] / 100, image.shape[0] / 100), dpi=100)

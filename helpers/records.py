@@ -24,14 +24,15 @@ import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from helpers import tfrecord
 from helpers.annotations import Annotation, check_boxes, parse_voc, read_label_map
-from helpers.artifacts import artifact, fingerprint_of, read_manifest
+from helpers.artifacts import MANIFEST, artifact, fingerprint_of, read_manifest
 from helpers.errors import CourseError
 from helpers.split import SPLITS, read_csv
 from helpers.tfrecord import read, text, values
@@ -98,8 +99,9 @@ def _without_image(
     whole("image/object/class/label", *(label_map[box.label] for box in boxes))
     whole("image/object/difficult", *(int(box.difficult) for box in boxes))
     whole("image/object/truncated", *(int(box.truncated) for box in boxes))
-    # Model Garden leaves "crowds" out of training and of its scores: the mark is used for
-    # difficult objects, which a detector of this input size cannot be asked to see.
+    # Model Garden drops the boxes of "crowds", so what is there counts as background in training,
+    # and the scorer looks away: right for difficult objects, which a detector of this input
+    # size cannot be asked to see.
     whole("image/object/is_crowd", *(int(box.difficult) for box in boxes))
     real("image/object/area", *(box.area for box in boxes))
     return item
@@ -122,10 +124,19 @@ def plan(rows: Sequence[Mapping[str, str]], shards: int) -> list[Shard]:
 
     Ids count the rows from 1. Training images are shuffled once, with a fixed seed, so that a
     small shuffle buffer sees more than one clip. A split of fewer images gets as many files as
-    it has images. CourseError when a split has none.
+    it has images. CourseError when a split has none, or for an image that comes twice.
     """
     if not isinstance(shards, int) or shards < 1:
         raise CourseError(f"shards: {shards!r}; it must be a whole number from 1")
+    seen = set()
+    for row in rows:
+        if row["split"] not in SPLITS:
+            raise CourseError(
+                f"split.csv: {row['image']}: split {row['split']!r}; write {' or '.join(SPLITS)}"
+            )
+        if row["image"] in seen:
+            raise CourseError(f"split.csv: {row['image']} comes twice; delete one of the lines")
+        seen.add(row["image"])
     found = []
     for split in SPLITS:
         chosen = [
@@ -295,18 +306,33 @@ def _write_shards(planned: Sequence[Shard], where: tuple, workers: int | None, b
     count = min(workers or os.cpu_count() or 1, len(planned))
     context = multiprocessing.get_context("spawn")  # the caller may already run threads
     done, stop = context.Value("q", 0), context.Event()
-    options = {"max_workers": count, "initializer": _begin, "initargs": (done, stop)}
+    shared = (done, stop)
     if count == 1 or bar.total < PROCESSES_FROM:
-        pool = ThreadPoolExecutor(**options)
+        pool = ThreadPoolExecutor(count, initializer=_begin, initargs=shared)
     else:
-        pool = ProcessPoolExecutor(**options, mp_context=context)
+        pool = ProcessPoolExecutor(
+            count, mp_context=context, initializer=_begin_process, initargs=shared
+        )
     with pool:
         waiting = [pool.submit(_write_one, shard, *where) for shard in planned]
         try:
+            while wait(waiting, timeout=0.2, return_when=FIRST_EXCEPTION).not_done:
+                bar.update(done.value - bar.n)
+                if any(result.done() and result.exception() for result in waiting):
+                    break
             for result in waiting:
-                while not wait([result], timeout=0.2).done:
-                    bar.update(done.value - bar.n)
-                result.result()
+                if result.done():
+                    result.result()
+        except BrokenProcessPool:
+            raise CourseError(
+                "records: a process that wrote them was killed, for want of memory perhaps; the "
+                "same call goes on from here"
+            ) from None
+        except OSError as error:
+            raise CourseError(
+                f"records: {error.strerror or error}; mend that (free space, rights): the same "
+                "call goes on from here"
+            ) from error
         finally:
             # Also for Ctrl-C: a shard under way ends with its next image.
             stop.set()
@@ -317,10 +343,14 @@ def _write_shards(planned: Sequence[Shard], where: tuple, workers: int | None, b
 def _begin(done, stop) -> None:
     """Run in each worker before its first shard."""
     _worker.done, _worker.stop = done, stop
-    if parent := multiprocessing.parent_process():
-        # A process whose parent was killed must not go on writing beside the next run.
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which says stop
+
+
+def _begin_process(done, stop) -> None:
+    _begin(done, stop)
+    parent = multiprocessing.parent_process()
+    # A process whose parent was killed must not go on writing beside the next run.
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which says stop
 
 
 def _write_one(shard: Shard, dataset: Path, folder: Path, label_map: Mapping[str, int]) -> None:
@@ -436,29 +466,39 @@ def verify(folder: Path | str) -> dict:
 
     Checks that each record is whole (CRC) and its image decodes to the stated size, boxes
     lie in [0, 1] and are not inverted, labels are in the label map with their id, ids are
-    unique whole numbers and those of the COCO json, counts agree with the manifest, Model
-    Garden's parser gets the boxes that the COCO json states, and each file has the checksum
-    that the manifest states. CourseError at the first fault.
+    unique whole numbers and those of the COCO json, no file comes twice, counts agree with the
+    manifest, Model Garden's parser gets the boxes that the COCO json states, and each file has
+    the checksum that the manifest states. CourseError at the first fault.
+
+    Records from elsewhere have no manifest and no json of this course: of those, only what
+    each record says by itself is checked, and label_map.pbtxt must lie beside them.
     """
     from tqdm.auto import tqdm
 
     folder = Path(folder)
-    manifest = read_manifest(folder)["counts"]
     label_map = read_label_map(folder / "label_map.pbtxt")
-    seen: dict[int, str] = {}
+    if not (folder / MANIFEST).is_file():
+        return _verify_foreign(folder, label_map)
+    manifest = read_manifest(folder)["counts"]
+    seen: dict[int | str, str] = {}
     counts = {}
     total = sum(manifest[split]["images"] for split in SPLITS)
     with tqdm(total=2 * total, desc="verify", unit="image", mininterval=0.2) as bar:
         for split in SPLITS:
             images, difficult, per_class, ids = 0, 0, Counter(), set()
             files = [folder / name for name in manifest[split]["shards"]]
-            for where, number, labels, hard in _checked(files, label_map):
+            for where, number, picture, labels, hard in _checked(files, label_map):
                 if number in seen:
                     raise CourseError(
                         f"{where}: source_id {number} is also that of {seen[number]}; ids must "
                         "be unique"
                     )
-                seen[number] = where
+                if picture in seen:
+                    raise CourseError(
+                        f"{where}: {picture} is also {seen[picture]}; take one of them out of "
+                        "split.csv (lesson 03)"
+                    )
+                seen[number] = seen[picture] = where
                 ids.add(number)
                 per_class.update(labels)
                 difficult += hard
@@ -492,8 +532,24 @@ def verify(folder: Path | str) -> dict:
     return counts
 
 
+def _verify_foreign(folder: Path, label_map: Mapping[str, int]) -> dict:
+    files = sorted(folder.glob("*.tfrecord*")) or sorted(folder.glob("*.record*"))
+    if not files:
+        raise CourseError(f"{folder}: no manifest.json and no *.tfrecord; give a folder of records")
+    images, per_class, seen = 0, Counter(), {}
+    for where, number, _, labels, _ in _checked(files, label_map):
+        if number in seen:
+            raise CourseError(f"{where}: source_id {number} is also that of {seen[number]}")
+        seen[number] = where
+        per_class.update(labels)
+        images += 1
+    print(f"{folder.name}: no manifest.json, so there are no counts to compare with.")
+    return {"all": {"images": images, "boxes": {label: per_class[label] for label in label_map}}}
+
+
 def _checked(files: Sequence[Path], label_map: Mapping[str, int]) -> Iterator[tuple]:
-    """Check the records of some files, on all processors; yield (where, id, labels, difficult)."""
+    """Check the records of some files, on all processors; yield (where, id, file name, labels,
+    difficult)."""
 
     workers = os.cpu_count() or 1
     waiting: deque = deque()
@@ -636,16 +692,17 @@ def _check_item(item, where: str, label_map: Mapping[str, int]) -> tuple:
         raise CourseError(
             f"{where}: size {stated}, its image is {image.width}x{image.height}; write it again"
         )
-    if hashlib.sha256(data).hexdigest().encode() not in values(item, "image/key/sha256"):
+    digest = hashlib.sha256(data).hexdigest().encode()
+    if digest not in (values(item, "image/key/sha256") or [digest]):
         raise CourseError(f"{where}: sha256 is not that of its image; write it again")
-    labels = [label.decode() for label in values(item, "image/object/class/text")]
+    labels = [label.decode(errors="replace") for label in values(item, "image/object/class/text")]
     ids = values(item, "image/object/class/label")
     edges = [values(item, f"image/object/bbox/{e}") for e in ("xmin", "ymin", "xmax", "ymax")]
     if len({len(labels), len(ids), *map(len, edges)}) > 1:
         raise CourseError(f"{where}: lists of boxes and labels differ in length; write it again")
     boxes = zip(labels, ids, *edges, strict=True)
     for number, (label, id_, xmin, ymin, xmax, ymax) in enumerate(boxes, 1):
-        if id_ not in label_map.values() or label_map.get(label) != id_:
+        if label_map.get(label) != id_:
             raise CourseError(
                 f"{where}: object {number}: label {label!r} with id {id_}; the label map has "
                 f"{dict(label_map)}: write it again"
@@ -656,7 +713,13 @@ def _check_item(item, where: str, label_map: Mapping[str, int]) -> tuple:
                 f"{where}: object {number}: box ({box}) is inverted or not in [0, 1]; correct "
                 "the annotation and write it again"
             )
-    return where, int(source_id), labels, sum(values(item, "image/object/difficult"))
+    return (
+        where,
+        int(source_id),
+        text(item, "image/filename"),
+        labels,
+        sum(values(item, "image/object/difficult")),
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -682,7 +745,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("records: stopped; the same command goes on from here", file=sys.stderr)
         return 130
-    for split in SPLITS:
+    for split in (name for name in (*SPLITS, "all") if name in counts):
         boxes = ", ".join(f"{n} {label}" for label, n in counts[split]["boxes"].items())
         print(f"{split}: {counts[split]['images']} images, {boxes}")
     return 0

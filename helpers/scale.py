@@ -262,10 +262,11 @@ def worker(
     config = configs.load(config_path)
     signals = []
     stopped = []
+    # Until the first report there is nothing to save: Ctrl-C then ends this process at once.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def report(history):
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            # Not before: until the first report there is nothing to save.
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda number, frame: signals.append(number))
         row = history[-1]
@@ -332,7 +333,7 @@ def continuous_eval(
         if time.monotonic() - seen > timeout:
             print(f"{folder.name}: no new checkpoint for {timeout:g} seconds, scoring ends.")
             break
-        new = sorted(set(_checkpoints(folder)) - passed)
+        new = sorted(set(checkpoints(folder)) - passed)
         if detector is None and (folder / "training.yaml").is_file():
             config = configs.load(folder / "training.yaml")
             last = config.trainer.train_steps
@@ -352,7 +353,7 @@ def continuous_eval(
         step, began = new[0], time.monotonic()
         passed.add(step)
         try:
-            status = weights.read(_checkpoints(folder)[step])
+            status = weights.read(checkpoints(folder)[step])
             status.assert_existing_objects_matched().expect_partial()
         except (KeyError, tf.errors.NotFoundError):
             print(f"{folder.name}: the checkpoint of step {step} is gone already, left out.")
@@ -375,7 +376,7 @@ def continuous_eval(
     return rows
 
 
-def _checkpoints(folder: Path) -> dict[int, str]:
+def checkpoints(folder: Path) -> dict[int, str]:
     """Return step -> path of the checkpoints that the training has finished writing."""
     import tensorflow as tf
 

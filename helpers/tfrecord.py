@@ -127,14 +127,11 @@ def write(path: Path | str, items: Iterable) -> None:
             writer.write(serialized(item))
 
 
-def read(path: Path | str, open_=open) -> Iterator:
-    """Yield each `Example` of a TFRecord file; CourseError where it is damaged.
-
-    `open_` is for files that are not on a disk, such as Beam's `FileSystems.open`.
-    """
+def read(path: Path | str) -> Iterator:
+    """Yield each `Example` of a TFRecord file; CourseError where it is damaged."""
     path, again = Path(path), "write the records again (lesson 04)"
     try:
-        file = open_(str(path), "rb")
+        file = path.open("rb")
     except FileNotFoundError:
         raise CourseError(f"{path}: missing; {again}") from None
     number = 0

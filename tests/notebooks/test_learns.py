@@ -46,5 +46,5 @@ def test_a_fault_in_the_records_costs_every_object(lessons):
 
 
 def test_two_workers_learn_as_one(lessons):
-    # 0.010 when this was written.
+    # 0.011 when this was written.
     assert lessons["12_outgrow_one_machine"]["loss_apart"] < 0.05

@@ -89,6 +89,8 @@ EXPECTED: dict[str, dict[str, Callable]] = {
         "beam_same": lambda value: value in (True, None),  # None where Beam is not set up
         # Two images a step, so one in each half: the loss per positive anchor differs most.
         "loss_apart": lambda value: 0 < value < 0.5,
+        # Not from the beginning: the worker was killed after a checkpoint, and before the end.
+        "resumed_from": lambda value: 1 <= value < 4,
         "workers_steps": exactly(4),
         "scored_step": exactly(4),
         "images_per_second": lambda value: all(map(positive, value.values())),

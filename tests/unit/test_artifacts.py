@@ -267,6 +267,22 @@ def test_a_draft_that_resumes_stays_until_it_is_whole(tmp_path):
     assert len(list(folder.iterdir())) == 4
 
 
+def test_building_again_starts_from_nothing(tmp_path):
+    folder = tmp_path / "01_words"
+    with pytest.raises(OSError, match="power cut"):
+        write_in_two_goes(folder, word="ab")
+    (draft,) = hidden(tmp_path)
+    with pytest.raises(OSError, match="power cut"):
+        write_in_two_goes(folder, word="ab", rebuild=True)
+    assert hidden(tmp_path) == [draft]
+    assert len(list((tmp_path / draft).iterdir())) == 1
+    write_in_two_goes(folder, word="ab")
+    with pytest.raises(OSError, match="power cut"):
+        write_in_two_goes(folder, word="ab", rebuild=True)
+    write_in_two_goes(folder, word="ab")
+    assert hidden(tmp_path) == []  # nor is a draft left beside a folder that is current
+
+
 def test_a_draft_of_other_parameters_is_no_start(tmp_path):
     folder = tmp_path / "01_words"
     with pytest.raises(OSError, match="power cut"):

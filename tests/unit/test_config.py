@@ -1,4 +1,6 @@
+import json
 import re
+import shutil
 
 import pytest
 import yaml
@@ -196,6 +198,8 @@ def test_for_records_fills_in_what_the_records_say(presets, tiny_records):
 def test_the_highest_id_of_the_label_map_counts(ssd, tmp_path):
     write_label_map({"car": 1, "camera": 4}, tmp_path / "label_map.pbtxt")
     write_manifest(tmp_path, "test", {}, {}, {"train": {"images": 3}, "val": {"images": 1}})
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.json").write_text('{"annotations": []}')
     assert configs.for_records(ssd, tmp_path).task.model.num_classes == 5
 
 
@@ -304,3 +308,15 @@ def test_configs_are_written_once_per_content(ready, tiny_records, tmp_path):
     configs.write(tiny_records, folder, configs={"ssd": longer})
     assert not (folder / "mark").exists()
     assert configs.load(folder / "ssd.yaml").trainer.train_steps == 50
+
+
+def test_images_of_many_objects_are_read_whole(tiny_records, tmp_path):
+    folder = tmp_path / "04_records"
+    shutil.copytree(tiny_records, folder)
+    truth = json.loads((folder / "train.json").read_text())
+    truth["annotations"] = [truth["annotations"][0]] * 150
+    (folder / "train.json").write_text(json.dumps(truth))
+    for records, most in ((tiny_records, 100), (folder, 150)):
+        config = configs.for_records(configs.from_preset("faster_rcnn_cpu"), records)
+        assert config.task.train_data.parser.max_num_instances == most
+        assert config.task.validation_data.parser.max_num_instances == most

@@ -1,6 +1,10 @@
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -244,3 +248,26 @@ def test_the_shipped_detector_comes_with_the_scores_it_has(trained, tmp_path):
     assert detectors.load(folder).labels == trained.detector.labels
     stored = json.loads((folder / "scores.json").read_text())
     assert stored == scores | {"images": 3, "clips": 2, "command": "make course && make detector"}
+
+
+CONVOLVE = """
+import tensorflow as tf
+from helpers import detector
+detector._use_bfloat16()
+image, kernel = tf.random.uniform([1, 64, 64, 16]), tf.random.uniform([3, 3, 16, 16])
+convolve = tf.function(lambda x: tf.nn.relu(tf.nn.conv2d(x, kernel, 1, "SAME")))
+print(float(tf.reduce_mean(convolve(image))))
+"""
+
+
+def test_the_choice_of_precision_is_silent():
+    quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(
+        [sys.executable, "-c", CONVOLVE],
+        cwd=Path(__file__).parents[2],
+        env=quiet,
+        capture_output=True,
+        text=True,
+    )
+    assert float(done.stdout) > 0, done.stderr
+    assert "precision" not in done.stderr

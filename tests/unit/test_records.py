@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -236,10 +237,14 @@ def test_a_run_that_failed_goes_on_by_shard(dataset, tmp_path):
 
 
 KILLED = """
-import sys
+import sys, time
 from pathlib import Path
 from helpers import records
-records.PROCESSES_FROM = int(sys.argv[4])
+records.PROCESSES_FROM, pause, encoded = int(sys.argv[4]), float(sys.argv[5]), records._encoded
+def slowly(*args):
+    time.sleep(pause)
+    return encoded(*args)
+records._encoded = slowly
 if __name__ == "__main__":
     print("ready", flush=True)
     records.write(Path(sys.argv[1]), Path(sys.argv[2]), shards=int(sys.argv[3]), workers=2)
@@ -263,11 +268,12 @@ def many(tmp_path_factory):
     return folder
 
 
-def start_writing(tmp_path, many, shards, processes_from, **options):
+def start_writing(tmp_path, many, shards, processes_from, pause=0.0, **options):
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
     child = subprocess.Popen(
-        [sys.executable, script, many, tmp_path / "04_records", str(shards), str(processes_from)],
+        [sys.executable, script, many, tmp_path / "04_records"]
+        + [str(number) for number in (shards, processes_from, pause)],
         cwd=Path(__file__).parents[2],
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
         stdout=subprocess.PIPE,
@@ -304,10 +310,14 @@ def test_killed_at_any_moment_the_records_are_the_old_or_the_new(many, tmp_path)
 def test_processes_end_with_the_one_that_started_them(many, tmp_path):
     records.write(many, tmp_path / "04_records", shards=5)
     old = contents(tmp_path / "04_records")
-    child = start_writing(tmp_path, many, 150, 0, start_new_session=True)
-    time.sleep(0.8)
+    child = start_writing(tmp_path, many, 150, 0, pause=0.05, start_new_session=True)
+    while not any(tmp_path.glob(".04_records.draft-*/*.json")):
+        assert child.poll() is None
+        time.sleep(0.02)
+    assert len(psutil.Process(child.pid).children()) >= 2
     child.kill()
     child.wait()
+    assert contents(tmp_path / "04_records") == old
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         try:
@@ -318,8 +328,8 @@ def test_processes_end_with_the_one_that_started_them(many, tmp_path):
     else:
         os.killpg(child.pid, signal.SIGKILL)
         pytest.fail("processes outlived the one that started them")
-    records.write(many, tmp_path / "04_records", shards=150)
-    assert contents(tmp_path / "04_records") != old
+    new = records.write(many, tmp_path / "04_records", shards=150)
+    assert contents(new) == contents(records.write(many, tmp_path / "new", shards=150))
 
 
 def test_no_more_files_than_images(dataset, tmp_path):
@@ -476,3 +486,67 @@ def test_the_command_line(dataset, tmp_path, capsys):
     (tmp_path / "04_records/val-00000-of-00002.tfrecord").unlink()
     assert records.main(["verify", out]) == 1
     assert "missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("frame0.jpg,a,val", r"split.csv: frame0.jpg comes twice"),
+        ("frame77.jpg,a,Train", r"split.csv: frame77.jpg: split 'Train'; write train or val"),
+    ],
+)
+def test_a_split_that_says_nonsense(dataset, tmp_path, line, says):
+    source = tmp_path / "03_dataset"
+    shutil.copytree(dataset, source)
+    with (source / "split.csv").open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(CourseError, match=says):
+        records.write(source, tmp_path / "a")
+
+
+def test_a_picture_in_both_splits(written):
+    (first,) = (i for i in tfrecord.read(written / "val-00000-of-00001.tfrecord") if b"frame7" in
+                feature(i, "image/filename")[0])  # fmt: skip
+    rewrite(written, put("image/filename", 0, feature(first, "image/filename")[0]))
+    with pytest.raises(CourseError, match=r"frame7.jpg is also train-.*: record 3"):
+        records.verify(written)
+
+
+def test_a_fault_is_told_before_the_rest_is_written(many, tmp_path, monkeypatch):
+    source = tmp_path / "03_dataset"
+    shutil.copytree(many, source)
+    rows = split.read_csv(source / "split.csv", ("image", "clip", "split"))
+    last = records.plan(rows, 2)[1].rows[0][1]
+    (source / "images" / last).write_bytes(b"no image")
+    seen = []
+    monkeypatch.setattr(
+        records, "_coco", lambda *a: (seen.append(a), time.sleep(0.01), ({}, []))[2]
+    )
+    with pytest.raises(CourseError, match=f"{last}: not an image"):
+        records.write(source, tmp_path / "a", shards=2, workers=2)
+    assert len(seen) < 100
+
+
+def test_a_disk_that_takes_no_more_is_one_line(many, tmp_path, monkeypatch):
+    def full(*args, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(records, "write_shard", full)
+    with pytest.raises(CourseError, match="No space left on device; mend that"):
+        records.write(many, tmp_path / "a")
+
+
+def test_records_from_elsewhere(written, tmp_path, capsys):
+    (tmp_path / "there").mkdir()
+    for name in ("train-00000-of-00001.tfrecord", "label_map.pbtxt"):
+        shutil.copyfile(written / name, tmp_path / "there" / name)
+    found = records.verify(tmp_path / "there")
+    assert found == {"all": {"images": 7, "boxes": {"radar": 7, "car": 7}}}
+    assert "no manifest.json" in capsys.readouterr().out
+    shutil.copytree(tmp_path / "there", tmp_path / "bad")
+    rewrite(tmp_path / "bad", put("image/object/class/label", 0, 0))
+    with pytest.raises(CourseError, match="label 'radar' with id 0"):
+        records.verify(tmp_path / "bad")
+    (tmp_path / "there/train-00000-of-00001.tfrecord").unlink()
+    with pytest.raises(CourseError, match=r"no manifest\.json and no"):
+        records.verify(tmp_path / "there")

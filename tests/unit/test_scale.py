@@ -114,7 +114,7 @@ def killed(still, tiny_records, tmp_path_factory):
         "error": str(caught.value),
         "files": sorted(path.name for path in folder.iterdir()),
         "history": training.read_history(folder),
-        "checkpoints": sorted(scale._checkpoints(folder)),
+        "checkpoints": sorted(scale.checkpoints(folder)),
     }
 
 
