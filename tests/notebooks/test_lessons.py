@@ -56,6 +56,7 @@ EXPECTED: dict[str, dict[str, Callable]] = {
         "objects_found": lambda value: len(value) == 6 and all(map(share, value.values())),
     },
     "05_edit_the_config": {
+        "old_fields": exactly(16),
         "num_classes": exactly(2),
         "training_images": lambda value: value >= 18,
         "ssd_steps": exactly(4),
