@@ -8,7 +8,7 @@ import numpy as np
 
 from helpers import config as configs
 from helpers import detector as detectors
-from helpers import records, tfrecord
+from helpers import inputs, records, tfrecord
 from helpers.annotations import Annotation, Box, read_label_map
 from helpers.errors import CourseError
 
@@ -40,8 +40,7 @@ def crops(folder: Path, count: int) -> list:
 
 
 def _crop(item, target: Box, boxes: Sequence[Box], label_map: Mapping[str, int], number: int):
-    data = np.frombuffer(tfrecord.values(item, "image/encoded")[0], np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    image = inputs.decoded(item)
     height, width = image.shape[:2]
     side = int(min(2.5 * max(target.xmax - target.xmin, target.ymax - target.ymin), height, width))
     x = int(np.clip((target.xmin + target.xmax - side) / 2, 0, width - side))
@@ -208,9 +207,7 @@ def _config(items: Sequence, folder: Path, steps: int, seed: int):
 def _found(detector, item) -> int:
     import supervision as sv
 
-    data = np.frombuffer(tfrecord.values(item, "image/encoded")[0], np.uint8)
-    image = cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-    found = detector(image, threshold=0.3)
+    found = detector(cv2.cvtColor(inputs.decoded(item), cv2.COLOR_BGR2RGB), threshold=0.3)
     truth, ids = np.array([box.xyxy for box in _boxes(item)]), _lists(item)["label"]
     if not len(found):
         return 0

@@ -71,7 +71,7 @@ def prepare(
             with open(folder / source.name, "wb") as file:
                 writer = Writer(file)
                 for item in read(source):
-                    image = fit(_image(item), height, width)
+                    image = fit(decoded(item), height, width)
                     if tile and source.name.startswith("train-"):
                         corners = _corners(item, image, tile, per_object, per_image, draw)
                         for corner in corners:
@@ -115,11 +115,12 @@ def first_images(records: Path, count: int) -> list[np.ndarray]:
         for item in read(path):
             if len(found) == count:
                 return found
-            found.append(cv2.cvtColor(_image(item), cv2.COLOR_BGR2RGB))
+            found.append(cv2.cvtColor(decoded(item), cv2.COLOR_BGR2RGB))
     return found
 
 
-def _image(item) -> np.ndarray:
+def decoded(item) -> np.ndarray:
+    """Return the image of an example: BGR, uint8, [height, width, 3]."""
     encoded = np.frombuffer(values(item, "image/encoded")[0], np.uint8)
     return cv2.imdecode(encoded, cv2.IMREAD_COLOR)
 
