@@ -293,7 +293,8 @@ def read_label_map(path: Path | str, open_=open) -> dict[str, int]:
 
     `name` is the label; `display_name` where there is no name, or where the name is a
     Freebase id ("/m/01g317") as in the COCO label map. CourseError for a file without items,
-    an id below 1, or an id or label given twice. `open_` as in `tfrecord.read`.
+    an id below 1, or an id or label given twice. `open_` opens a path
+    ("rb") wherever it lies.
     """
     try:
         with io.TextIOWrapper(open_(str(path), "rb"), "utf-8") as file:

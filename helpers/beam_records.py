@@ -32,7 +32,7 @@ from helpers.annotations import read_label_map
 from helpers.artifacts import MANIFEST, fingerprint_of, input_fingerprint, make_folder
 from helpers.artifacts import manifest_text as manifest_of
 from helpers.errors import CourseError
-from helpers.split import SPLITS, read_csv
+from helpers.split import read_csv
 
 # The files are those that `records.write` gives, so lessons may take the folder for its.
 _MAKER = "helpers.records.write"
@@ -338,9 +338,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("beam_records: stopped; the folder is as it was", file=sys.stderr)
         return 130
-    for split in SPLITS:
-        boxes = ", ".join(f"{n} {label}" for label, n in counts[split]["boxes"].items())
-        print(f"{split}: {counts[split]['images']} images, {boxes}")
+    records.print_counts(counts)
     return 0
 
 

@@ -480,25 +480,18 @@ def verify(folder: Path | str) -> dict:
     if not (folder / MANIFEST).is_file():
         return _verify_foreign(folder, label_map)
     manifest = read_manifest(folder)["counts"]
-    seen: dict[int | str, str] = {}
-    counts = {}
+    ids_seen, pictures, counts = {}, {}, {}
     total = sum(manifest[split]["images"] for split in SPLITS)
     with tqdm(total=2 * total, desc="verify", unit="image", mininterval=0.2) as bar:
         for split in SPLITS:
             images, difficult, per_class, ids = 0, 0, Counter(), set()
             files = [folder / name for name in manifest[split]["shards"]]
-            for where, number, picture, labels, hard in _checked(files, label_map):
-                if number in seen:
+            for where, number, picture, labels, hard in _checked(files, label_map, ids_seen):
+                if (first := pictures.setdefault(picture, where)) != where:
                     raise CourseError(
-                        f"{where}: source_id {number} is also that of {seen[number]}; ids must "
-                        "be unique"
-                    )
-                if picture in seen:
-                    raise CourseError(
-                        f"{where}: {picture} is also {seen[picture]}; take one of them out of "
+                        f"{where}: {picture} is also {first}; take one of them out of "
                         "split.csv (lesson 03)"
                     )
-                seen[number] = seen[picture] = where
                 ids.add(number)
                 per_class.update(labels)
                 difficult += hard
@@ -536,31 +529,39 @@ def _verify_foreign(folder: Path, label_map: Mapping[str, int]) -> dict:
     files = sorted(folder.glob("*.tfrecord*")) or sorted(folder.glob("*.record*"))
     if not files:
         raise CourseError(f"{folder}: no manifest.json and no *.tfrecord; give a folder of records")
-    images, per_class, seen = 0, Counter(), {}
-    for where, number, _, labels, _ in _checked(files, label_map):
-        if number in seen:
-            raise CourseError(f"{where}: source_id {number} is also that of {seen[number]}")
-        seen[number] = where
+    images, per_class = 0, Counter()
+    for _, _, _, labels, _ in _checked(files, label_map, {}):
         per_class.update(labels)
         images += 1
     print(f"{folder.name}: no manifest.json, so there are no counts to compare with.")
     return {"all": {"images": images, "boxes": {label: per_class[label] for label in label_map}}}
 
 
-def _checked(files: Sequence[Path], label_map: Mapping[str, int]) -> Iterator[tuple]:
+def _checked(
+    files: Sequence[Path], label_map: Mapping[str, int], seen: dict[int, str]
+) -> Iterator[tuple]:
     """Check the records of some files, on all processors; yield (where, id, file name, labels,
-    difficult)."""
-
+    difficult). `seen` (id -> where) is filled, and no id may be in it already."""
     workers = os.cpu_count() or 1
     waiting: deque = deque()
+
+    def oldest() -> tuple:
+        found = waiting.popleft().result()
+        where, number = found[:2]
+        if (first := seen.setdefault(number, where)) != where:
+            raise CourseError(
+                f"{where}: source_id {number} is also that of {first}; ids must be unique"
+            )
+        return found
+
     with ThreadPoolExecutor(workers) as pool:
         try:
             for where, item in _numbered(files):
                 waiting.append(pool.submit(_check_item, item, where, label_map))
                 while len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
+                    yield oldest()
             while waiting:
-                yield waiting.popleft().result()
+                yield oldest()
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -607,27 +608,23 @@ def _check_parsed(
         rows, columns = (tf.cast(found[side], tf.float32) for side in ("height", "width"))
         boxes = found["boxes"] / tf.stack([rows, columns, rows, columns])
         labels = (found["classes"], found["is_crowds"], found["areas"] / rows / columns)
-        columns = (*tf.unstack(boxes, axis=1), *labels)
-        return found["source_id"], tf.stack([tf.cast(c, tf.float32) for c in columns], axis=1)
+        parts = (*tf.unstack(boxes, axis=1), *labels)
+        return found["source_id"], tf.stack([tf.cast(p, tf.float32) for p in parts], axis=1)
 
     data = tf.data.TFRecordDataset([str(path) for path in files])
     data = data.map(parsed, num_parallel_calls=os.cpu_count() or 1, deterministic=True)
-    batches = data.as_numpy_iterator()
-    while True:
-        try:
-            number, found = next(batches)
-        except StopIteration:
-            return
-        except tf.errors.InvalidArgumentError as error:
-            raise CourseError(_undecodable(files) or f"{where}: {error.message}") from None
-        stated = np.array(expected[int(number)], np.float32).reshape(-1, 7)
-        more = (found[len(stated) :, 4] >= 0).any()  # rows that only pad are of class -1
-        if more or not np.allclose(found[: len(stated)], stated, rtol=1e-4, atol=1e-5):
-            raise CourseError(
-                f"{where}: image {int(number)}: Model Garden's parser gets other boxes than the "
-                "COCO json states; write both again (lesson 04)"
-            )
-        on_image()
+    try:
+        for number, found in data.as_numpy_iterator():
+            stated = np.array(expected[int(number)], np.float32).reshape(-1, 7)
+            more = (found[len(stated) :, 4] >= 0).any()  # rows that only pad are of class -1
+            if more or not np.allclose(found[: len(stated)], stated, rtol=1e-4, atol=1e-5):
+                raise CourseError(
+                    f"{where}: image {int(number)}: Model Garden's parser gets other boxes than "
+                    "the COCO json states; write both again (lesson 04)"
+                )
+            on_image()
+    except tf.errors.InvalidArgumentError as error:
+        raise CourseError(_undecodable(files) or f"{where}: {error.message}") from None
 
 
 def _undecodable(files: Sequence[Path]) -> str | None:
@@ -745,10 +742,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("records: stopped; the same command goes on from here", file=sys.stderr)
         return 130
+    print_counts(counts)
+    return 0
+
+
+def print_counts(counts: Mapping[str, dict]) -> None:
+    """Print a line for each split of what `verify` returns or a manifest states."""
     for split in (name for name in (*SPLITS, "all") if name in counts):
         boxes = ", ".join(f"{n} {label}" for label, n in counts[split]["boxes"].items())
         print(f"{split}: {counts[split]['images']} images, {boxes}")
-    return 0
 
 
 if __name__ == "__main__":

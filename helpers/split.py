@@ -278,7 +278,7 @@ def _write_dataset(
 def read_csv(path: Path | str, columns: Sequence[str], open_=open) -> list[dict[str, str]]:
     """Rows of a CSV file as dicts; CourseError when it is missing or lacks one of `columns`.
 
-    `open_` as in `tfrecord.read`.
+    `open_` opens a path ("rb") wherever it lies.
     """
     try:
         with io.TextIOWrapper(open_(str(path), "rb"), "utf-8", newline="") as file:
