@@ -14,7 +14,6 @@ import stat
 import sys
 import tarfile
 import tempfile
-import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -25,17 +24,16 @@ from typing import IO
 
 from helpers.annotations import images_in
 from helpers.artifacts import artifact
+from helpers.download import LARGEST, download, mirror_address
 from helpers.errors import CourseError
 from helpers.split import link, write_csv
-from helpers.web import arriving, retry_after
 
 # One <name>.sha256 per set, as `sha256sum -c` reads it: a table rather than one digest over
 # all, because it can say which file is wrong, and which files of an archive are used at all.
 CHECKSUMS = Path(__file__).resolve().parents[1] / "data/checksums"
 
-_MAX_UNPACKED = 2_000_000_000  # bytes; the largest of the archives is under 500 MB
+_MAX_UNPACKED = LARGEST  # bytes
 _MAX_FILES = 50_000
-_TRIES = 4  # in a row that bring nothing
 
 
 @dataclass(frozen=True)
@@ -196,7 +194,7 @@ def fetch(name: str, folder: Path) -> dict:
     is not safe to unpack, or files that differ from those the course was made with.
     """
     dataset = get(name)
-    with _bring(dataset, folder.parent, _mirror_address()) as (files, ours):
+    with _bring(dataset, folder.parent, mirror_address()) as (files, ours):
         (folder / "images").mkdir()
         (folder / "annotations").mkdir()
         places = {dataset.images: "images", dataset.annotations: "annotations"}
@@ -240,7 +238,7 @@ def mirror(folder: Path | str, names: Sequence[str] = ()) -> list[Path]:
     place = Path(folder).expanduser() / "datasets"
     chosen = [get(name) for name in names or DATASETS]
     place.mkdir(parents=True, exist_ok=True)
-    source = _mirror_address()
+    source = mirror_address()
     if source and Path(source).expanduser().resolve() == place.parent.resolve():
         source = ""
     there, faults = [], []
@@ -345,10 +343,6 @@ def _check_items(archive: Path, items: list[_Item]) -> None:
                 f"{archive.name}: {item.name!r}: a link, or a path out of the "
                 "folder; it was not unpacked: get the archive from its own address"
             )
-
-
-def _mirror_address() -> str:
-    return os.environ.get("COURSE_MIRROR", "").strip().rstrip("/")
 
 
 def _archive_name(dataset: Dataset) -> str:
@@ -473,41 +467,11 @@ def _download(
 
     Until it is whole it lies in `beside`, where the next try or call finds it and goes on.
     """
-    import requests
-    from tqdm.auto import tqdm
-
     # An archive known by its checksum may go on from another address than it was begun.
     key = dataset.sha256 or hashlib.sha256(address.encode()).hexdigest()
     part = beside / f".{dataset.name}-{key[:8]}.part"
-    failures, best = 0, _size(part)
-    with requests.Session() as session:
-        while True:
-            failures += 1
-            wait = min(2.0**failures, 30.0)
-            try:
-                _receive(session, address, part, dataset.name)
-                break
-            except requests.HTTPError as error:
-                status = error.response.status_code
-                if missing_ok and status == 404:
-                    return None
-                reason, asked = f"status {status}", retry_after(error.response)
-                wait = wait if asked is None else asked
-                final = (status != 429 and status < 500) or wait > 120
-            except requests.RequestException as error:
-                reason, final = type(error).__name__, False
-            except OSError as error:
-                reason, final = str(error), True
-            if _size(part) > best:
-                failures, best = 1, _size(part)
-            if final or failures == _TRIES:
-                kept = f", {_size(part) / 1e6:.1f} MB are kept" if _size(part) else ""
-                raise CourseError(
-                    f"{address}: download failed ({reason}{kept}); check the connection and try "
-                    "again, or set COURSE_MIRROR to a folder that holds datasets/"
-                )
-            tqdm.write(f"{dataset.name}: {reason}; next try in {wait:.0f} s")
-            time.sleep(wait)
+    if not download(address, part, dataset.name, mirrored="datasets/", missing_ok=missing_ok):
+        return None
     try:
         _check_archive(dataset, part, address)
     except CourseError:
@@ -517,44 +481,6 @@ def _download(
     archive = scratch / _archive_name(dataset)
     link(part, archive)
     return archive
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _receive(session, address: str, part: Path, name: str) -> None:
-    """Fetch what is missing of `part`, or all of it where the host cannot go on in the middle."""
-    import requests
-    from tqdm.auto import tqdm
-
-    have = _size(part)
-    # Without compression: offsets count the bytes of the file.
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-    with session.get(address, headers=headers, stream=True, timeout=(10, 60)) as answer:
-        span = answer.headers.get("Content-Range", "")
-        if answer.status_code == 416 and span == f"bytes */{have}":
-            return  # it was whole already
-        other = answer.status_code == 206 and not span.startswith(f"bytes {have}-")
-        if answer.status_code == 416 or other:
-            part.unlink()
-            return _receive(session, address, part, name)
-        answer.raise_for_status()
-        have = have if answer.status_code == 206 else 0
-        length = answer.headers.get("Content-Length", "")
-        total = have + int(length) if length.isdecimal() else None
-        with (
-            part.open("ab" if have else "wb") as sink,
-            tqdm(total=total, initial=have, desc=name, unit="B", unit_scale=True) as bar,
-        ):
-            for chunk in arriving(answer):
-                have += sink.write(chunk)
-                bar.update(len(chunk))
-                if have > _MAX_UNPACKED:
-                    part.unlink()
-                    raise CourseError(f"{address}: larger than any dataset; check the address")
-    if total is not None and have < total:
-        raise requests.ConnectionError("cut off")
 
 
 def _check_archive(dataset: Dataset, archive: Path, origin: str) -> None:

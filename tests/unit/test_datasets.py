@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from serving import Answers
 
-from helpers import annotations, datasets, split
+from helpers import annotations, datasets, download, split
 from helpers.annotations import Annotation, Box
 from helpers.datasets import Dataset
 from helpers.errors import CourseError
@@ -159,7 +159,7 @@ def public(toy, host, tmp_path, monkeypatch):
 def naps(monkeypatch):
     """The pauses that were made, without making them."""
     made = []
-    monkeypatch.setattr(datasets.time, "sleep", made.append)
+    monkeypatch.setattr(download.time, "sleep", made.append)
     return made
 
 
@@ -255,7 +255,7 @@ def test_many_breaks_are_borne_as_long_as_something_comes(public, tmp_path, naps
 
 def test_the_next_call_goes_on_too(public, tmp_path, monkeypatch):
     public.breaks, files = 1, dict(public.files)
-    monkeypatch.setattr(datasets.time, "sleep", lambda seconds: public.files.clear())
+    monkeypatch.setattr(download.time, "sleep", lambda seconds: public.files.clear())
     with pytest.raises(CourseError, match=r"status 404, 0.0 MB are kept"):
         datasets.fetch("toy", tmp_path / "01_images")
     assert not (tmp_path / "01_images").exists()
@@ -333,8 +333,8 @@ def test_a_login_page_instead_of_an_archive(public, tmp_path):
 
 
 def test_a_file_without_end_is_not_taken(public, tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "_MAX_UNPACKED", 500)
-    with pytest.raises(CourseError, match="larger than any dataset"):
+    monkeypatch.setattr(download, "LARGEST", 500)
+    with pytest.raises(CourseError, match="larger than any file of the course"):
         datasets.fetch("toy", tmp_path / "01_images")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mirror"]
 
