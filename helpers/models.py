@@ -14,6 +14,8 @@ _COMMON = {
     "task.train_data.dtype": "float32",
     "task.validation_data.dtype": "float32",
     "task.init_checkpoint": None,
+    # What a checkpoint of weights, once named, holds: the part that knows ImageNet.
+    "task.init_checkpoint_modules": "backbone",
     "task.annotation_file": None,
     "task.losses.l2_weight_decay": 0.0001,
     "task.train_data.parser.aug_rand_hflip": True,
@@ -35,15 +37,8 @@ _SGD = {
     "trainer.optimizer_config.optimizer.sgd.global_clipnorm": 10.0,
 }
 
-# A narrow ResNet-18 learns from nothing and is fast on a processor: plain convolutions run
-# several times faster there than the depthwise ones of a MobileNet of equal size.
-_SMALL = {
-    "task.model.backbone.type": "resnet",
-    "task.model.backbone.resnet.model_id": 18,
-    # A quarter of the usual width: twice as many steps in the same time as with 0.375, and
-    # each of them lowered the loss as much (150 steps on roadside).
-    "task.model.backbone.resnet.depth_multiplier": 0.25,
-    "task.model.decoder.fpn.num_filters": 64,
+# For small objects on large frames, in a run of some hundred steps.
+_FRAMES = {
     "task.model.min_level": 3,
     "task.model.max_level": 6,
     # Large, because the objects are small: 720p stays as it is, and 1080p shrinks by a third.
@@ -57,6 +52,52 @@ _SMALL = {
     "task.model.anchor.aspect_ratios": [1.0, 0.5, 0.3],
 }
 
+# A narrow ResNet-18 learns from nothing and is fast on a processor: plain convolutions run
+# several times faster there than the depthwise ones of a MobileNet of equal size.
+_SMALL = {
+    **_FRAMES,
+    "task.model.backbone.type": "resnet",
+    "task.model.backbone.resnet.model_id": 18,
+    # A quarter of the usual width: twice as many steps in the same time as with 0.375, and
+    # each of them lowered the loss as much (150 steps on roadside).
+    "task.model.backbone.resnet.depth_multiplier": 0.25,
+    "task.model.decoder.fpn.num_filters": 64,
+}
+
+_SSD_ON_FRAMES = {
+    "task.model.decoder.type": "fpn",
+    "task.model.decoder.fpn.num_filters": 64,
+    "task.model.decoder.fpn.use_separable_conv": True,
+    "task.model.head.num_convs": 2,
+    "task.model.head.num_filters": 64,
+    "task.model.head.use_separable_conv": True,
+    # With one class the best 1000 of all boxes give the same scores as the usual 5000,
+    # and a frame takes half the time.
+    "task.model.detection_generator.pre_nms_top_k": 1000,
+    # A box of 5x12 pixels rarely overlaps a grid of 8 pixels by half.
+    "task.train_data.parser.match_threshold": 0.4,
+    "task.train_data.parser.unmatched_threshold": 0.4,
+}
+
+_FASTER_RCNN_ON_FRAMES = {
+    "task.model.anchor.num_scales": 2,
+    "task.model.decoder.fpn.num_filters": 64,
+    "task.model.rpn_head.num_filters": 64,
+    "task.model.detection_head.num_convs": 0,
+    "task.model.detection_head.fc_dims": 256,
+    "task.model.roi_generator.pre_nms_top_k": 500,
+    "task.model.roi_generator.num_proposals": 200,
+    "task.model.roi_generator.test_pre_nms_top_k": 300,
+    "task.model.roi_generator.test_num_proposals": 100,
+    "task.model.roi_sampler.num_sampled_rois": 64,
+}
+
+_MOBILENET = {
+    "task.model.backbone.type": "mobilenet",
+    "task.model.backbone.mobilenet.model_id": "MobileNetV2",
+    "task.model.norm_activation.activation": "relu6",
+}
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -68,6 +109,8 @@ class Preset:
         family: "ssd" (one stage) or "faster_rcnn" (two stages).
         ancestor: its kin in the model zoo of the old TensorFlow Object Detection API.
         experiment: the registered Model Garden experiment it starts from.
+        weights: the starting weights that fit its backbone ("imagenet_...") or its backbone and
+            decoder ("coco_..."), to be named by `task.init_checkpoint`; None where there are none.
         learning_rate: for a batch of 8.
         tile: side in pixels of the tiles to train on where all objects are small; None trains
             on whole images.
@@ -79,6 +122,7 @@ class Preset:
     family: str
     ancestor: str
     experiment: str
+    weights: str | None
     learning_rate: float
     tile: int | None = None
     settings: dict = field(default_factory=dict, hash=False)
@@ -91,22 +135,14 @@ _TABLE = (
         family="ssd",
         ancestor="ssd_mobilenet_v1_fpn",
         experiment="retinanet_resnetfpn_coco",
+        weights=None,
         learning_rate=0.002,
         tile=320,
         settings={
             **_COMMON,
             **_ADAM,
             **_SMALL,
-            "task.model.decoder.fpn.use_separable_conv": True,
-            "task.model.head.num_convs": 2,
-            "task.model.head.num_filters": 64,
-            "task.model.head.use_separable_conv": True,
-            # With one class the best 1000 of all boxes give the same scores as the usual 5000,
-            # and a frame takes half the time.
-            "task.model.detection_generator.pre_nms_top_k": 1000,
-            # A box of 5x12 pixels rarely overlaps a grid of 8 pixels by half.
-            "task.train_data.parser.match_threshold": 0.4,
-            "task.train_data.parser.unmatched_threshold": 0.4,
+            **_SSD_ON_FRAMES,
         },
     ),
     Preset(
@@ -115,22 +151,37 @@ _TABLE = (
         family="faster_rcnn",
         ancestor="faster_rcnn_resnet50",
         experiment="fasterrcnn_resnetfpn_coco",
+        weights=None,
         learning_rate=0.002,
         tile=320,
         settings={
             **_COMMON,
             **_ADAM,
             **_SMALL,
-            "task.model.anchor.num_scales": 2,
-            "task.model.rpn_head.num_filters": 64,
-            "task.model.detection_head.num_convs": 0,
-            "task.model.detection_head.fc_dims": 256,
-            "task.model.roi_generator.pre_nms_top_k": 500,
-            "task.model.roi_generator.num_proposals": 200,
-            "task.model.roi_generator.test_pre_nms_top_k": 300,
-            "task.model.roi_generator.test_num_proposals": 100,
-            "task.model.roi_sampler.num_sampled_rois": 64,
+            **_FASTER_RCNN_ON_FRAMES,
         },
+    ),
+    Preset(
+        name="ssd_mobilenet_v2_fpn_tiles",
+        title="SSD MobileNetV2 FPN on tiles",
+        family="ssd",
+        ancestor="ssd_mobilenet_v2_fpnlite_640x640",
+        experiment="retinanet_mobile_coco",
+        weights="imagenet_mobilenet_v2",
+        learning_rate=0.002,
+        tile=320,
+        settings={**_COMMON, **_ADAM, **_MOBILENET, **_FRAMES, **_SSD_ON_FRAMES},
+    ),
+    Preset(
+        name="faster_rcnn_mobilenet_v2",
+        title="Faster R-CNN MobileNetV2 FPN on tiles",
+        family="faster_rcnn",
+        ancestor="faster_rcnn_resnet50_v1_640x640",
+        experiment="fasterrcnn_resnetfpn_coco",
+        weights="imagenet_mobilenet_v2",
+        learning_rate=0.002,
+        tile=320,
+        settings={**_COMMON, **_ADAM, **_MOBILENET, **_FRAMES, **_FASTER_RCNN_ON_FRAMES},
     ),
     Preset(
         name="ssd_mobilenet_v2_fpn",
@@ -138,12 +189,12 @@ _TABLE = (
         family="ssd",
         ancestor="ssd_mobilenet_v2_fpnlite_320x320",
         experiment="retinanet_mobile_coco",
+        weights="imagenet_mobilenet_v2",
         learning_rate=0.02,
         settings={
             **_COMMON,
             **_SGD,
-            "task.model.backbone.type": "mobilenet",
-            "task.model.backbone.mobilenet.model_id": "MobileNetV2",
+            **_MOBILENET,
             "task.model.decoder.type": "fpn",
             "task.model.decoder.fpn.num_filters": 128,
             "task.model.decoder.fpn.use_separable_conv": True,
@@ -162,6 +213,7 @@ _TABLE = (
         family="ssd",
         ancestor="ssd_resnet50_v1_fpn_640x640",
         experiment="retinanet_resnetfpn_coco",
+        weights="coco_retinanet_resnet50",
         learning_rate=0.01,
         settings={**_COMMON, **_SGD},
     ),
@@ -171,6 +223,7 @@ _TABLE = (
         family="faster_rcnn",
         ancestor="faster_rcnn_resnet50_v1_640x640",
         experiment="fasterrcnn_resnetfpn_coco",
+        weights="imagenet_resnet50",
         learning_rate=0.015,
         settings={**_COMMON, **_SGD, "task.model.input_size": [640, 640, 3]},
     ),
@@ -180,6 +233,7 @@ _TABLE = (
         family="faster_rcnn",
         ancestor="faster_rcnn_resnet101_v1_640x640",
         experiment="fasterrcnn_resnetfpn_coco",
+        weights="imagenet_resnet101",
         learning_rate=0.015,
         settings={
             **_COMMON,
