@@ -222,7 +222,8 @@ def check(config) -> None:
             f"config: task.model.input_size: {list(model.input_size)}; give [height, width, 3]"
         )
     height, width, _ = model.input_size
-    stride = 2**model.max_level
+    # What a pyramid adds up must agree in size. The maps of an SSD without one need not.
+    stride = 1 if hasattr(model.anchor, "max_scale") else 2**model.max_level
     if height % stride or width % stride:
         raise CourseError(
             f"config: task.model.input_size: {height}x{width} is not a multiple of "
@@ -304,8 +305,12 @@ def load(path: Path):
         model = model.get(name) if isinstance(model, dict) else None
     if not isinstance(model, dict):
         raise CourseError(f"{path}: has no 'task' with a 'model'; save a config with lesson 05")
-    two_stages = "roi_generator" in model
-    config = _experiment("fasterrcnn_resnetfpn_coco" if two_stages else "retinanet_resnetfpn_coco")
+    if "roi_generator" in model:
+        experiment = "fasterrcnn_resnetfpn_coco"
+    else:
+        # Only an SSD without a pyramid has default boxes that grow from map to map.
+        experiment = "ssd_coco" if "max_scale" in model["anchor"] else "retinanet_resnetfpn_coco"
+    config = _experiment(experiment)
     leaves = flatten(tree)
     # Types first: they decide which other keys exist.
     for key in sorted(leaves, key=lambda name: not name.endswith(".type")):
@@ -324,6 +329,9 @@ def is_two_stage(config) -> bool:
 def _experiment(name: str):
     from official.core import exp_factory
     from official.vision.configs import maskrcnn, retinanet  # noqa: F401  (they register)
+
+    if name.startswith("ssd_"):
+        from helpers import ssd  # noqa: F401  (it registers)
 
     return exp_factory.get_exp_config(name)
 

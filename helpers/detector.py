@@ -159,6 +159,10 @@ def _anchors(config) -> dict:
     from official.vision.ops import anchor
 
     spec = config.task.model
+    if hasattr(spec.anchor, "max_scale"):
+        from helpers import ssd
+
+        return {level: boxes[None] for level, boxes in ssd.default_boxes(spec).items()}
     levels = anchor.build_anchor_generator(
         min_level=spec.min_level,
         max_level=spec.max_level,
