@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import json
 import math
 import os
 import shutil
@@ -21,6 +22,7 @@ from helpers.errors import CourseError
 CHECKPOINTS = "checkpoints"
 EVENTS = "events"
 HISTORY = "history.csv"
+RESTORED = "restored.json"
 
 
 def train(
@@ -49,8 +51,9 @@ def train(
     Args:
         config: from `config.for_records`.
         folder: gets checkpoints/, events/ (TensorBoard), history.csv, and at the end the
-            detector itself (weights.npz, config.yaml, label_map.pbtxt). A folder that was
-            trained with another config is kept beside it as <folder>.previous.
+            detector itself (weights.npz, config.yaml, label_map.pbtxt). With starting weights
+            (`task.init_checkpoint`) restored.json holds the rows of `load_start`. A folder that
+            was trained with another config is kept beside it as <folder>.previous.
         label_map: .pbtxt file with the class names.
         evaluate: called with a Detector every `evaluate_every` steps and at the end; returns
             a dict of numbers that the history keeps.
@@ -61,8 +64,9 @@ def train(
         images_per_second and seconds, and what `evaluate` returned.
 
     Raises:
-        CourseError: the loss is no longer a number, the label map is of other classes, or the
-            cluster does not fit the config, the images or the call.
+        CourseError: the loss is no longer a number, the label map is of other classes, the
+            starting weights are missing or fit nowhere, or the cluster does not fit the config,
+            the images or the call.
     """
     strategy = workers.strategy(config)
     if evaluate and workers.count(strategy) > 1:
@@ -117,7 +121,6 @@ def _train(
         tiled = configs.edit(config, {"task.model.input_size": [tile, tile, 3]})
         task, model = detectors.build_model(tiled)
         _, whole = detectors.build_model(config)
-    task.initialize(model)
     optimizer = task.create_optimizer(config.trainer.optimizer_config, config.runtime)
     metrics = task.build_metrics(training=True)
     batch_size = config.task.train_data.global_batch_size
@@ -142,6 +145,12 @@ def _train(
             f"{folder}: the workers find different checkpoints in it, this one that of step "
             f"{first}; give all of them the same folder, on a disk that they share"
         )
+    if not latest and config.task.init_checkpoint:
+        rows = load_start(task, model)
+        (place / RESTORED).write_text(json.dumps(rows, indent=1) + "\n")
+        if chief:
+            print(f"{folder.name}: starts from {config.task.init_checkpoint}")
+            print(restored_table(rows))
     # After a resume other batches than those of the first steps.
     tf.random.set_seed(seed + first)
 
@@ -237,6 +246,88 @@ def _train(
     counts = {"steps": total, "images": total * batch_size}
     write_manifest(place, "helpers.training.train", inputs, {}, counts)
     return detector, history
+
+
+def load_start(task, model) -> list[dict]:
+    """Load the weights of `task.init_checkpoint` into `model`, and count what was loaded.
+
+    Model Garden says nothing when it loads nothing: for a misspelt module, or one that is none
+    of its two, "backbone" and "decoder". So each weight is made NaN before. What is NaN
+    afterwards was not in the checkpoint; it gets back the value it started with.
+
+    Args:
+        task, model: of `detector.build_model`, whose config sets `task.init_checkpoint` (the path
+            of a checkpoint without its ".index", or a folder of some) and
+            `task.init_checkpoint_modules` ("all" or a list of modules).
+
+    Returns:
+        One row for each part of the model, in the order in which an image passes them: part,
+        variables and weights (their numbers), restored_variables and restored_weights.
+
+    Raises CourseError when there is no checkpoint, when it does not fit, and when nothing in it
+    was loaded.
+    """
+    import tensorflow as tf
+
+    path, modules = task.task_config.init_checkpoint, task.task_config.init_checkpoint_modules
+    found = tf.train.latest_checkpoint(path) if tf.io.gfile.isdir(path) else path
+    if not found or not tf.io.gfile.exists(f"{found}.index"):
+        raise CourseError(
+            f"config: task.init_checkpoint: {path}: no checkpoint there; give its path without "
+            "'.index', or a folder that training wrote checkpoints into"
+        )
+    before = [(weight, weight.numpy()) for weight in model.weights]
+    for weight, value in before:
+        weight.assign(np.full_like(value, np.nan))
+    try:
+        task.initialize(model)
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        line = " ".join(str(error).split())
+        raise CourseError(
+            f"config: task.init_checkpoint: {found}: does not fit this model's {modules} "
+            f"({line[:200]}); load fewer parts (task.init_checkpoint_modules: ['backbone']), or "
+            "build the model as the checkpoint's was"
+        ) from None
+    fresh = set()
+    for weight, value in before:
+        if np.isnan(weight.numpy()).any():
+            weight.assign(value)
+            fresh.add(id(weight))
+    rows = []
+    parts = model.checkpoint_items
+    for name in sorted(parts, key=lambda part: ("head" in part, part == "detection_head", part)):
+        # A Faster R-CNN has a list of detection heads, with one of them.
+        layers = parts[name] if isinstance(parts[name], list) else [parts[name]]
+        weights = [weight for layer in layers for weight in layer.weights]
+        restored = [weight for weight in weights if id(weight) not in fresh]
+        rows.append(
+            {
+                "part": name,
+                "variables": len(weights),
+                "restored_variables": len(restored),
+                "weights": sum(int(np.prod(weight.shape)) for weight in weights),
+                "restored_weights": sum(int(np.prod(weight.shape)) for weight in restored),
+            }
+        )
+    if not any(row["restored_variables"] for row in rows):
+        raise CourseError(
+            f"config: task.init_checkpoint_modules: {modules!r}: nothing of {found} was loaded; "
+            f"give 'all', or a list of 'backbone' and 'decoder'"
+        )
+    return rows
+
+
+def restored_table(rows: list[dict]) -> str:
+    """Return the rows of `load_start` as text: what was restored, and what starts fresh."""
+    lines = [f"{'part':16}{'restored':>22}{'fresh':>22}   (variables, weights)"]
+    for row in rows:
+        counts = [row["restored_variables"], row["restored_weights"]]
+        counts += [row["variables"] - counts[0], row["weights"] - counts[1]]
+        cells = [
+            f"{n:>6} {w:>15,}" if n else f"{'-':>6} {'-':>15}" for n, w in (counts[:2], counts[2:])
+        ]
+        lines.append(f"{row['part']:16}{cells[0]}{cells[1]}")
+    return "\n".join(lines)
 
 
 def _tile(config) -> int | None:

@@ -1,5 +1,7 @@
 import csv
+import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -190,3 +192,112 @@ def test_a_label_map_that_does_not_fit_is_refused(tiny_config, tmp_path, text, f
 
 def test_there_is_no_history_before_the_first_report(tmp_path):
     assert training.read_history(tmp_path) == []
+
+
+@pytest.fixture(scope="module", params=["ssd", "faster_rcnn"])
+def start(request, tiny_config, tmp_path_factory):
+    """(make, path): configs of one family, and a checkpoint of that family's model.
+
+    Every weight in it is 0.25, also those that a fresh model has as zeros or ones.
+    """
+    _, model = detectors.build_model(tiny_config(request.param))
+    model.set_weights([np.full_like(weight, 0.25) for weight in model.get_weights()])
+    items = {"model": model} if request.param == "faster_rcnn" else {}
+    checkpoint = tf.train.Checkpoint(**items, **model.checkpoint_items)
+    path = checkpoint.write(str(tmp_path_factory.mktemp(request.param) / "start"))
+
+    def make(modules, path=path):
+        # The least rate that a schedule can have: one step leaves the weights as they are.
+        edits = {"task.init_checkpoint": path, "task.init_checkpoint_modules": modules}
+        return tiny_config(request.param, steps=1, rate=1e-9, edits=edits)
+
+    return make, path
+
+
+HEADS = ("head", "rpn_head", "detection_head")
+
+
+def weights_of(model, part) -> list:
+    layers = model.checkpoint_items[part]
+    layers = layers if isinstance(layers, list) else [layers]
+    return [weight for layer in layers for weight in layer.get_weights()]
+
+
+@pytest.mark.parametrize(
+    ("modules", "parts"),
+    [
+        ("all", ("backbone", "decoder", *HEADS)),
+        (["backbone"], ("backbone",)),
+        (["decoder", "backbone"], ("backbone", "decoder")),
+    ],
+)
+def test_what_was_restored_is_counted_part_by_part(start, modules, parts):
+    task, model = detectors.build_model(start[0](modules))
+    before = {name: weights_of(model, name) for name in model.checkpoint_items}
+    rows = training.load_start(task, model)
+    assert [row["part"] for row in rows][:2] == ["backbone", "decoder"]
+    assert {row["part"] for row in rows} == set(before)
+    assert sum(row["variables"] for row in rows) == len(model.weights)
+    assert sum(row["weights"] for row in rows) == sum(w.size for w in model.get_weights())
+    for row in rows:
+        after = weights_of(model, row["part"])
+        if row["part"] in parts:
+            assert row["restored_variables"] == row["variables"] == len(after)
+            assert row["restored_weights"] == row["weights"] == sum(w.size for w in after)
+            assert all((weight == 0.25).all() for weight in after)
+        else:
+            assert row["restored_variables"] == row["restored_weights"] == 0
+            # Fresh means as it was made, not as it was marked.
+            for old, new in zip(before[row["part"]], after, strict=True):
+                np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("modules", ["head", ["backbones"], [], "neck"])
+def test_loading_nothing_is_an_error(start, modules):
+    # As a text, Model Garden looks for its modules' names in it; in a list, among its items.
+    task, model = detectors.build_model(start[0](modules))
+    with pytest.raises(CourseError, match=r"init_checkpoint_modules: .*nothing of .* was loaded"):
+        training.load_start(task, model)
+
+
+def test_a_start_that_is_not_there_or_does_not_fit_is_an_error(start, tmp_path):
+    make, path = start
+    for wrong in (f"{path}.index", str(tmp_path), str(tmp_path / "ckpt-0")):
+        task, model = detectors.build_model(make("all", wrong))
+        with pytest.raises(CourseError, match=r"init_checkpoint: .*: no checkpoint there; give"):
+            training.load_start(task, model)
+    wider = configs.edit(make("all"), {"task.model.num_classes": 7})
+    task, model = detectors.build_model(wider)
+    with pytest.raises(CourseError, match=r"init_checkpoint: .*: does not fit this model's all"):
+        training.load_start(task, model)
+    broken = tmp_path / "broken"
+    for end in (".index", ".data-00000-of-00001"):
+        broken.with_name(f"broken{end}").write_bytes(b"no checkpoint")
+    task, model = detectors.build_model(make("all", str(broken)))
+    with pytest.raises(CourseError, match=r"init_checkpoint: .*broken: does not fit"):
+        training.load_start(task, model)
+
+
+def test_training_starts_from_the_checkpoint_once(start, tiny_records, tmp_path, capsys):
+    make, path = start
+    folder, options = tmp_path / "06_ssd", {"label_map": tiny_records / "label_map.pbtxt"}
+    detector, _ = training.train(make(["backbone"]), folder, **options)
+    kernels = [w for w in detector.model.backbone.trainable_weights if "kernel" in w.name]
+    for kernel in kernels:
+        np.testing.assert_allclose(kernel.numpy(), 0.25, atol=1e-6)
+    rows = json.loads((folder / training.RESTORED).read_text())
+    assert [bool(row["restored_weights"]) for row in rows[:2]] == [True, False]
+    table = training.restored_table(rows)
+    assert f"{rows[0]['restored_weights']:,}" in table
+    assert table in capsys.readouterr().out
+    # Going on means the training's own weights, even where the start has gone.
+    (folder / detectors.WEIGHTS).unlink()
+    for file in Path(path).parent.glob("start*"):
+        file.rename(file.with_name(f"gone{file.name}"))
+    try:
+        training.train(make(["backbone"]), folder, **options)
+    finally:
+        for file in Path(path).parent.glob("gonestart*"):
+            file.rename(file.with_name(file.name.removeprefix("gone")))
+    assert table not in capsys.readouterr().out
+    assert (folder / detectors.WEIGHTS).is_file()
