@@ -36,7 +36,7 @@ detection_generator.nms_iou_threshold | overlap from which the lower of two dete
 detection_generator.pre_nms_score_threshold | score from which a box is looked at
 detection_generator.pre_nms_top_k | best boxes looked at before overlapping ones are dropped
 detection_head.fc_dims | width of the second stage's dense layer
-detection_head.num_convs | layers of the second stage before that
+detection_head.num_convs | convolutions of the second stage
 model.head.num_convs | layers that read classes and boxes off the features
 model.head.num_filters | width of those layers
 model.head.use_separable_conv | cheaper convolutions in those layers

@@ -61,9 +61,10 @@ def train(
         images_per_second and seconds, and what `evaluate` returned.
 
     Raises:
-        CourseError: the loss is no longer a number, the label map is of other classes, or the
-            cluster does not fit the config, the images or the call.
+        CourseError: the loss is no longer a number, the label map is of other classes, the cluster
+            does not fit the config, the images or the call, or `config.check` finds a fault.
     """
+    configs.check(config)
     strategy = workers.strategy(config)
     if evaluate and workers.count(strategy) > 1:
         raise CourseError(

@@ -9,6 +9,7 @@ import yaml
 from helpers import config as configs
 from helpers.annotations import write_label_map
 from helpers.artifacts import write_manifest
+from helpers.config_keys import meaning, meanings
 from helpers.errors import CourseError
 from helpers.models import PRESETS
 
@@ -545,6 +546,65 @@ def test_the_levels_that_are_accepted_are_those_that_the_backbone_gives(ready, k
 
 def test_a_run_of_one_step_may_be_asked_for(ready):
     assert configs.with_budget(ready, train_steps=1).trainer.train_steps == 1
+
+
+def test_a_folder_that_model_garden_would_resume_is_refused(ready, checkpoint, tmp_path):
+    from official.modeling import hyperparams
+
+    configs.check_folder(ready, tmp_path / "none")
+    configs.check_folder(ready, tmp_path)
+    shutil.copytree(checkpoint.parent, tmp_path, dirs_exist_ok=True)
+    with pytest.raises(CourseError, match=r"holds a checkpoint, and no params.yaml .* new folder"):
+        configs.check_folder(ready, tmp_path)
+    # As Model Garden's trainer writes it.
+    hyperparams.save_params_dict_to_yaml(ready, str(tmp_path / "params.yaml"))
+    configs.check_folder(ready, tmp_path)
+    longer = configs.with_budget(ready, learning_rate=0.01)
+    with pytest.raises(CourseError, match=r"another config \(.*initial_learning_rate.*new folder"):
+        configs.check_folder(longer, tmp_path)
+
+
+def test_the_table_of_differences_reads(ssd, ready):
+    path = "/a/very/long/path/of/somebody/runs/course/04_records/train-*.tfrecord"
+    changes = {"task.train_data.input_path": path, "task.init_checkpoint": "here/ckpt-1"}
+    changes |= rate("stepwise", boundaries=[*range(1, 9)], values=[1e-7] * 9)
+    changes["trainer.optimizer_config.optimizer.adam.epsilon"] = 1e-8
+    table = configs.table(ready, configs.edit(ready, changes))
+    rows = {key: (row["before"], row["after"]) for key, row in table.iterrows()}
+    few, mine = ", ".join(["1e-07"] * 6), rows["task.train_data.input_path"][0]
+    assert rows == {
+        "task.train_data.input_path": (mine, "…/04_records/train-*.tfrecord"),
+        "task.init_checkpoint": ("none", "here/ckpt-1"),
+        "trainer.optimizer_config.optimizer.adam.epsilon": ("1e-07", "1e-08"),
+        # Of the cosine that it was, and of the defaults of the new type, nothing.
+        f"{RATE}.type": ("cosine", "stepwise"),
+        f"{RATE}.stepwise.boundaries": ("-", "[1, 2, 3, 4, 5, 6, …]"),
+        f"{RATE}.stepwise.values": ("-", f"[{few}, …]"),
+    }
+    assert mine.endswith("train-*.tfrecord")
+    assert table.loc[f"{RATE}.type", "what it does"] == "how the learning rate falls"
+    assert configs.table(ssd, ssd).empty
+
+
+def test_what_a_preset_changes_is_explained(presets):
+    for name, config in presets.items():
+        table = configs.table(configs.experiment(PRESETS[name]), config)
+        silent = table[table["what it does"] == ""]
+        assert list(silent.index) == [], name
+
+
+def test_each_explained_key_exists(presets):
+    every = {"trainer.optimizer_config.warmup.type": "linear", f"{OPTIMIZER}.type": "sgd"}
+    every[f"{PARSER}.aug_type.type"] = "randaug"
+    known = set()
+    for kind in ("cosine", "stepwise"):
+        for config in presets.values():
+            config = configs.edit(config, every | {f"{RATE}.type": kind})
+            known |= configs.flatten(config.as_dict()).keys()
+    unknown = [end for end in meanings() if not any(f".{k}".endswith(f".{end}") for k in known)]
+    assert unknown == []
+    assert meaning("task.model.head.num_convs") != meaning("task.model.detection_head.num_convs")
+    assert meaning("task.train_data.parser.no_such_key") == ""
 
 
 @pytest.mark.parametrize(
