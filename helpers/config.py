@@ -16,8 +16,10 @@ from typing import Any
 
 import yaml
 
+from helpers import config_check
 from helpers.annotations import read_label_map
 from helpers.artifacts import artifact, read_manifest
+from helpers.config_keys import meaning
 from helpers.errors import CourseError
 from helpers.models import PRESETS, Preset
 
@@ -180,7 +182,7 @@ def with_budget(
             "trainer.optimizer_config.warmup.type": "linear",
             f"{cosine}.initial_learning_rate": float(rate),
             f"{cosine}.decay_steps": steps,
-            f"{warmup}.warmup_steps": max(1, steps // 10),
+            f"{warmup}.warmup_steps": min(max(1, steps // 10), max(0, steps - 1)),
             f"{warmup}.warmup_learning_rate": rate / 10,
         },
     )
@@ -215,39 +217,34 @@ def anchor_size(config, records: Path) -> float:
 
 
 def check(config) -> None:
-    """Raise CourseError for settings that would fail, or spoil training, only later."""
-    model, train = config.task.model, config.task.train_data
-    if len(model.input_size) != 3:
+    """Raise CourseError for the first setting that would fail, or spoil training, only later.
+
+    Where `task.train_data.input_path` lies in a folder of records with a manifest, these count too.
+    """
+    for fault in config_check.faults(config):
+        raise CourseError(fault)
+
+
+def check_folder(config, folder: Path) -> None:
+    """Raise CourseError when Model Garden's own trainer would go on with another training.
+
+    `python -m official.vision.train --model_dir=<folder>` resumes from any checkpoint in the
+    folder, and then ignores `task.init_checkpoint`, both without a word. `training.train` of the
+    course needs no such check: it sets the folder aside.
+    """
+    folder, kept = Path(folder), Path(folder) / "params.yaml"
+    if not (folder / "checkpoint").is_file():
+        return
+    if not kept.is_file():
         raise CourseError(
-            f"config: task.model.input_size: {list(model.input_size)}; give [height, width, 3]"
+            f"{folder}: holds a checkpoint, and no params.yaml says of which config; Model Garden "
+            "would go on from it without a word; give a new folder"
         )
-    height, width, _ = model.input_size
-    # What a pyramid adds up must agree in size. The maps of an SSD without one need not.
-    stride = 1 if hasattr(model.anchor, "max_scale") else 2**model.max_level
-    if height % stride or width % stride:
+    changed = [key for key, _, _ in difference(load(kept), config)]
+    if changed:
         raise CourseError(
-            f"config: task.model.input_size: {height}x{width} is not a multiple of "
-            f"2^max_level = {stride}; use {_multiple(height, stride)}x{_multiple(width, stride)}, "
-            "or a lower task.model.max_level"
-        )
-    if model.num_classes < 2:
-        raise CourseError(
-            f"config: task.model.num_classes: {model.num_classes}; give your classes + 1, "
-            "since class 0 is the background"
-        )
-    if train.global_batch_size < 1:
-        raise CourseError(
-            f"config: task.train_data.global_batch_size: {train.global_batch_size}; give 1 or more"
-        )
-    if config.trainer.train_steps < 1:
-        raise CourseError(
-            f"config: trainer.train_steps: {config.trainer.train_steps}; give 1 or more"
-        )
-    decay = config.trainer.optimizer_config.learning_rate.cosine
-    if decay is not None and decay.decay_steps and decay.decay_steps > config.trainer.train_steps:
-        raise CourseError(
-            f"config: the learning rate decays over {decay.decay_steps} steps, but training ends "
-            f"after {config.trainer.train_steps}; set decay_steps to the train_steps"
+            f"{folder}: was trained with another config ({_short(changed)}); Model Garden would go "
+            "on from its weights without a word; give a new folder"
         )
 
 
@@ -259,6 +256,44 @@ def difference(before, after) -> list[tuple[str, Any, Any]]:
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
     ]
+
+
+def table(before, after):
+    """Return `difference` to read: a DataFrame of the columns before, after, what it does.
+
+    The index holds the keys. Where another type was chosen (of an optimizer, a schedule, …), the
+    settings of the old one and the defaults of the new one are left out.
+    """
+    import pandas as pd
+
+    old, new = flatten(before.as_dict()), flatten(after.as_dict())
+    rows = {
+        key: (_readable(first) if key in old else "-", _readable(last), meaning(key))
+        for key, first, last in difference(before, after)
+        if key in new and (key in old or last != _default(after, key))
+    }
+    columns = ["before", "after", "what it does"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("key")
+
+
+def _default(config, key: str):
+    """The value that the field `key` has where nothing sets it."""
+    *groups, name = key.split(".")
+    for group in groups:
+        config = getattr(config, group)
+    return flatten(type(config)().as_dict()).get(name)
+
+
+def _readable(value) -> str:
+    """A value in one short line; of a long path the end, of a long list the beginning."""
+    if isinstance(value, (list, tuple)):
+        shown = [_readable(item) for item in value[:6]] + ["…"] * (len(value) > 6)
+        return f"[{', '.join(shown)}]"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, str) and len(value) > 40 and "/" in value:
+        return "…/" + "/".join(value.split("/")[-2:])
+    return "none" if value is None else str(value)
 
 
 def flatten(tree: Mapping, prefix: str = "") -> dict[str, Any]:
@@ -377,10 +412,6 @@ def _nearest(name: str, known) -> str:
 def _short(names) -> str:
     names = sorted(names)
     return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-
-
-def _multiple(size: int, stride: int) -> int:
-    return max(stride, round(size / stride) * stride)
 
 
 def _plain(value):

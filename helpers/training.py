@@ -65,9 +65,10 @@ def train(
 
     Raises:
         CourseError: the loss is no longer a number, the label map is of other classes, the
-            starting weights are missing or fit nowhere, or the cluster does not fit the config,
-            the images or the call.
+            starting weights are missing or fit nowhere, `config.check` finds a fault, or the
+            cluster does not fit the config, the images or the call.
     """
+    configs.check(config)
     strategy = workers.strategy(config)
     if evaluate and workers.count(strategy) > 1:
         raise CourseError(
