@@ -365,10 +365,14 @@ def _experiment(name: str):
     from official.core import exp_factory
     from official.vision.configs import maskrcnn, retinanet  # noqa: F401  (they register)
 
+    from helpers.backbones import extended
+
     if name.startswith("ssd_"):
         from helpers import ssd  # noqa: F401  (it registers)
 
-    return exp_factory.get_exp_config(name)
+    config = exp_factory.get_exp_config(name)
+    config.task.model.backbone = extended(config.task.model.backbone)
+    return config
 
 
 def _check_key(key: str, known: Mapping) -> None:

@@ -88,8 +88,9 @@ def _anchors(config) -> Iterator[str]:
     if not ratios or min(ratios) <= 0:
         fix = "give widths over heights above 0, such as [0.5, 1.0, 2.0]"
         yield _line(f"{key}.aspect_ratios", ratios, fix)
-    if anchor.num_scales < 1:
-        yield _line(f"{key}.num_scales", anchor.num_scales, "give 1 or more")
+    scales = getattr(anchor, "num_scales", 1)
+    if scales < 1:
+        yield _line(f"{key}.num_scales", scales, "give 1 or more")
     if anchor.anchor_size <= 0:
         fix = "give a size above 0, in cells of the finest grid, such as 3.0"
         yield _line(f"{key}.anchor_size", anchor.anchor_size, fix)

@@ -18,7 +18,7 @@ import tf_keras
 from official.common import dataset_fn
 from official.core import config_definitions, exp_factory, task_factory
 from official.modeling import hyperparams, optimization
-from official.vision.configs import backbones, common, decoders, retinanet
+from official.vision.configs import common, decoders, retinanet
 from official.vision.dataloaders import (
     input_reader,
     input_reader_factory,
@@ -27,31 +27,17 @@ from official.vision.dataloaders import (
 )
 from official.vision.losses import loss_utils
 from official.vision.modeling import factory, retinanet_model
-from official.vision.modeling.backbones.factory import register_backbone_builder
 from official.vision.modeling.decoders.factory import register_decoder_builder
 from official.vision.modeling.layers.detection_generator import MultilevelDetectionGenerator
 from official.vision.tasks import retinanet as retinanet_task
 
+from helpers.backbones import Backbone
 from helpers.errors import CourseError
 
 layers = tf_keras.layers
 
 
 # Configs. Keys that a RetinaNet has too keep their names, so that a config is edited alike.
-
-
-@dataclasses.dataclass
-class VGG16(hyperparams.Config):
-    """The base network. `filter_size_scale`: share of the usual filters, 0..1."""
-
-    filter_size_scale: float = 1.0
-
-
-@dataclasses.dataclass
-class Backbone(backbones.Backbone):
-    """Model Garden's backbones, and VGG-16."""
-
-    vgg16: VGG16 = dataclasses.field(default_factory=VGG16)
 
 
 @dataclasses.dataclass
@@ -174,43 +160,6 @@ def ssd_coco() -> config_definitions.ExperimentConfig:
 # The network.
 
 
-@register_backbone_builder("vgg16")
-def build_vgg16(input_specs, backbone_config, norm_activation_config, l2_regularizer=None):
-    """Return VGG-16 up to conv7: maps "3" (conv4_3) and "4" (conv7).
-
-    The two fully connected layers of the classifier are convolutions here. The last pooling keeps
-    the size of the map, and conv6 looks at cells 6 apart ("a trous"), so as to see as much.
-    """
-    width = backbone_config.get().filter_size_scale
-
-    def conv(x, filters, name, size=3, dilation=1):
-        return layers.Conv2D(
-            max(8, round(filters * width)),
-            size,
-            padding="same",
-            dilation_rate=dilation,
-            activation="relu",
-            kernel_initializer="he_normal",
-            kernel_regularizer=l2_regularizer,
-            name=name,
-        )(x)
-
-    inputs = x = tf_keras.Input(input_specs.shape[1:])
-    maps = {}
-    for block, (filters, count) in enumerate([(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)], 1):
-        for i in range(1, count + 1):
-            x = conv(x, filters, f"conv{block}_{i}")
-        if block == 4:
-            maps["3"] = x
-        size, stride = (3, 1) if block == 5 else (2, 2)
-        x = layers.MaxPool2D(size, stride, padding="same", name=f"pool{block}")(x)
-    x = conv(x, 1024, "conv6", dilation=6)
-    maps["4"] = conv(x, 1024, "conv7", size=1)
-    model = tf_keras.Model(inputs, maps)
-    model.output_specs = {level: x.shape for level, x in maps.items()}
-    return model
-
-
 class L2Normalization(layers.Layer):
     """Give the vector in each cell of a map the same length: 20 at first, then learnt."""
 
@@ -295,7 +244,7 @@ def map_sizes(size: int, model: SSD) -> list[int]:
         cells.append(math.ceil(cells[-1] / 2) if padded else cells[-1] - 2)
     if cells[-1] < 1:
         raise CourseError(
-            f"config: task.model.input_size: {size} leaves no cell for the last feature map; give 300"
+            f"config: task.model.input_size: {size}: no cell is left for the last map; give 300"
         )
     return cells
 

@@ -9,6 +9,7 @@ description of a run.
 import base64
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -31,6 +32,11 @@ CHECKPOINT = "ckpt"
 # Model Garden's parsers subtract this mean and divide by this deviation, of RGB from 0 to 1.
 _MEAN = np.array([0.485, 0.456, 0.406])
 _DEVIATION = np.array([0.229, 0.224, 0.225])
+# A pixel as the Keras network reads it: scale x + offset, x being Model Garden's; whether as BGR.
+_PIXELS = {
+    "tf": (2 * _DEVIATION, 2 * _MEAN - 1, False),
+    "caffe": (255 * _DEVIATION, 255 * _MEAN - np.array([123.68, 116.779, 103.939]), True),
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,8 @@ class Source:
         md5: as its publisher states it; "" where none is stated.
         megabytes: size of the file.
         network: name in `tf_keras.applications`; "" for a checkpoint of Model Garden.
+        pixels: how that network reads an image, as Keras calls it.
+        top: whether its classifier is in the file.
     """
 
     backbone: tuple[str, object]
@@ -50,6 +58,8 @@ class Source:
     md5: str
     megabytes: int
     network: str = ""
+    pixels: str = "tf"
+    top: bool = False
 
     @property
     def file(self) -> str:
@@ -68,6 +78,32 @@ IMAGENET = (
         "",
         9,
         "MobileNetV2",
+    ),
+    Source(
+        ("resnet_v1", 50),
+        f"{_KERAS}/resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "4d473c1dd8becc155b73f8504c6f6626",
+        95,
+        "ResNet50",
+        "caffe",
+    ),
+    Source(
+        ("resnet_v1", 101),
+        f"{_KERAS}/resnet/resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "88cf7a10940856eca736dc7b7e228a21",
+        172,
+        "ResNet101",
+        "caffe",
+    ),
+    # With its classifier, which becomes the layers conv6 and conv7 of an SSD.
+    Source(
+        ("vgg16", None),
+        f"{_KERAS}/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels.h5",
+        "64373286793e3c8b2b4e3219cbf3544b",
+        553,
+        "VGG16",
+        "caffe",
+        top=True,
     ),
 )
 # Trained to find 80 kinds of things: backbone and feature pyramid can be taken over.
@@ -161,25 +197,80 @@ def published(table: Sequence[Source], config, name: str) -> Source:
     )
 
 
-def convert(keras_model, backbone) -> None:
+def convert(keras_model, backbone, pixels: str = "tf") -> None:
     """Copy the weights of a Keras Applications network into Model Garden's of the same kind.
 
-    Convolutions and batch normalisations follow each other in the same order in both. The pixel
-    scaling that the Keras network was trained with is folded into its first layers, so that both
-    give the same features of one image (but for a rim of a few pixels, where the padding is grey
-    in one and black in the other).
+    What the two do differently is reckoned into the weights, so that both give the same features
+    of one image: the scaling of pixels, the biases of convolutions (Model Garden has none before
+    a batch normalisation), and the epsilon of the normalisations. At the rim they differ by a few
+    pixels: where one sees a grey border, the other sees a black one. The two large layers of VGG's
+    classifier become convolutions by taking every third or fourth of their numbers (Liu et al.,
+    2016, section 3).
+
+    Args:
+        keras_model: from `tf_keras.applications`, VGG with its top.
+        backbone: from Model Garden's factory.
+        pixels: how Keras prepares them, "tf" (-1 to 1) or "caffe" (BGR, 0..255 less a mean).
 
     Raises CourseError when the layers do not agree one to one.
     """
-    source, target = _layers(keras_model), _layers(backbone)
-    if [_shapes(layer) for layer in source] != [_shapes(layer) for layer in target]:
+    units, targets = _units(keras_model), _layers(backbone)
+    units[0] = _reading_our_pixels(*units[0], *_PIXELS[pixels])
+    kernels = [layer for layer in targets if not _is_norm(layer)]
+    expected = [tuple(layer.weights[0].shape) for layer in kernels]
+    if [unit[0].shape for unit in units] != expected:
         raise CourseError(
             f"weights: {keras_model.name}: its layers are not those of the config's backbone; "
             "leave the width of the backbone at 1"
         )
-    for a, b in zip(source, target, strict=True):
-        b.set_weights(a.get_weights())
-    _fold_scaling(*target[:2])
+    normalisations = iter([layer for layer in targets if _is_norm(layer)])
+    for layer, (kernel, bias, norm) in zip(kernels, units, strict=True):
+        layer.set_weights([kernel, bias] if len(layer.weights) == 2 else [kernel])
+        if norm:
+            (gamma, beta, mean, variance), epsilon = norm
+            behind = next(normalisations)
+            variance = np.maximum(variance + epsilon - behind.epsilon, 0)
+            behind.set_weights([gamma, beta, mean - bias, variance])
+
+
+def _units(keras_model) -> list[tuple]:
+    """Return (kernel, bias, (numbers of the normalisation behind it, its epsilon)) in order."""
+    units = []
+    for layer in sorted(_layers(keras_model), key=_place):
+        if _is_norm(layer):
+            units[-1] = (*units[-1][:2], (layer.get_weights(), layer.epsilon))
+            continue
+        kernel, *rest = layer.get_weights()
+        bias = rest[0] if rest else np.zeros(1, np.float32)
+        if layer.name in _AS_CONVOLUTION:
+            kernel, bias = _AS_CONVOLUTION[layer.name](kernel), bias[::4]
+        units.append((kernel, bias, None))
+    return units
+
+
+# VGG's classifier sees 7x7 cells and has 4096 filters; one sees 3x3, six apart, and has 1024.
+_AS_CONVOLUTION = {
+    "fc1": lambda kernel: kernel.reshape(7, 7, 512, 4096)[::3, ::3, :, ::4],
+    "fc2": lambda kernel: kernel.reshape(1, 1, 4096, 4096)[:, :, ::4, ::4],
+}
+
+
+def _place(layer) -> tuple:
+    """Where a layer stands: in a block of a Keras ResNet the order is that of its name."""
+    parts = re.fullmatch(r"conv(\d+)_block(\d+)_(\d)_(conv|bn)", layer.name)
+    return (*map(int, parts.groups()[:3]), parts[4] == "bn") if parts else ()
+
+
+def _reading_our_pixels(kernel, bias, norm, scale, offset, reverse) -> tuple:
+    """Make the first convolution, made for scale x + offset (RGB), read Model Garden's x."""
+    if reverse:
+        kernel = kernel[:, :, ::-1]
+    constant = (kernel * offset[:, None]).sum((0, 1, 2))
+    return kernel * scale[:, None], bias + constant, norm
+
+
+def _is_norm(layer) -> bool:
+    return "Normalization" in type(layer).__name__
 
 
 def _from_imagenet(name: str, config):
@@ -192,7 +283,10 @@ def _from_imagenet(name: str, config):
         from official.vision.modeling.backbones import factory
 
         network = getattr(tf_keras.applications, source.network)
-        trained = network(include_top=False, weights=None, input_shape=(None, None, 3))
+        if source.top:
+            trained = network(weights=None)
+        else:
+            trained = network(include_top=False, weights=None, input_shape=(None, None, 3))
         try:
             trained.load_weights(path)
         except (OSError, ValueError) as error:
@@ -203,7 +297,7 @@ def _from_imagenet(name: str, config):
             backbone_config=config.task.model.backbone,
             norm_activation_config=config.task.model.norm_activation,
         )
-        convert(trained, backbone)
+        convert(trained, backbone, source.pixels)
         tf.train.Checkpoint(backbone=backbone).write(str(draft / CHECKPOINT))
 
     return write, path, ("backbone",)
@@ -284,21 +378,13 @@ def _stated_md5(headers: dict[str, str]) -> str:
     return ""
 
 
-def _fold_scaling(convolution, normalisation) -> None:
-    """Make the first convolution read Model Garden's pixels, where Keras's go from -1 to 1."""
-    kernel = convolution.get_weights()[0]
-    # Keras's pixel is 2 (deviation x + mean) - 1, with x Model Garden's.
-    constant = (kernel * (2 * _MEAN - 1)[:, None]).sum((0, 1, 2))
-    convolution.set_weights([kernel * (2 * _DEVIATION)[:, None]])
-    gamma, beta, mean, variance = normalisation.get_weights()
-    normalisation.set_weights([gamma, beta, mean - constant, variance])
-
-
 def _layers(model) -> list:
     """Convolutions and normalisations of a model, in the order in which they were made."""
     kinds = ("Conv2D", "DepthwiseConv2D", "BatchNormalization", "SyncBatchNormalization")
     layers = [layer for layer in model._flatten_layers() if layer.weights]
-    return [layer for layer in layers if type(layer).__name__ in kinds]
+    return [
+        layer for layer in layers if type(layer).__name__ in kinds or layer.name in _AS_CONVOLUTION
+    ]
 
 
 def _shapes(layer) -> list[tuple]:

@@ -145,6 +145,90 @@ def test_the_published_imagenet_weights(mobile, monkeypatch, tmp_path):
     check_agreement(SHARED / weights.IMAGENET[0].file, model.backbone)
 
 
+def randomized(model):
+    """Random numbers for all that starts at 0 or 1: a bias or a mean that is lost must show."""
+    draw = np.random.default_rng(1)
+    for layer in model.layers:
+        if "batch_normalization" in layer.name or layer.name.endswith("_bn"):
+            layer.set_weights([draw.uniform(0.5, 1.5, w.shape) for w in layer.get_weights()])
+        elif layer.weights:
+            kernel, bias = layer.get_weights()
+            layer.set_weights([kernel, draw.uniform(-0.1, 0.1, bias.shape)])
+    return model
+
+
+def caffe_pixels(image):
+    """As `tf_keras.applications.resnet.preprocess_input`: BGR, less the mean."""
+    return image[None, ..., ::-1].astype(np.float32) - [103.939, 116.779, 123.68]
+
+
+def apart(mine, theirs) -> float:
+    """The largest difference in the middle of two maps, as a part of the largest value."""
+    a, b = np.asarray(mine), np.asarray(theirs)
+    assert a.shape == b.shape
+    rows, columns = (slice(side // 2 - 1, side // 2 + 2) for side in a.shape[1:3])
+    a, b = a[0, rows, columns], b[0, rows, columns]
+    assert np.abs(b).mean() > 0
+    return float(np.abs(a - b).max() / np.abs(b).max())
+
+
+@pytest.mark.parametrize("depth", [50, 101])
+def test_a_keras_resnet_becomes_one_of_model_garden(depth):
+    import tf_keras
+
+    # The sides of all maps are odd: then both pad alike. Where they are even, Model Garden's
+    # maps are those of an image moved by a pixel.
+    shape = (449, 449, 3)
+    network = getattr(tf_keras.applications, f"ResNet{depth}")
+    trained = randomized(network(include_top=False, weights=None, input_shape=shape))
+    backbone = built("resnet_v1", depth, shape, epsilon=0.001)
+    weights.convert(trained, backbone, "caffe")
+    image = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
+    last = {"2": 3, "3": 4, "4": {50: 6, 101: 23}[depth], "5": 3}
+    names = [f"conv{level}_block{count}_out" for level, count in last.items()]
+    theirs = tf_keras.Model(trained.input, [trained.get_layer(name).output for name in names])
+    mine = features(backbone, image)
+    for level, map_ in zip(last, theirs(caffe_pixels(image)), strict=True):
+        # In the middle of the coarsest map of this image, 15 cells wide, the rim is in sight.
+        assert apart(mine[level], map_) < (1e-4 if level != "5" else 0.05), level
+
+
+def test_vgg_with_its_classifier_becomes_that_of_an_ssd():
+    import tf_keras
+
+    trained = randomized(tf_keras.applications.VGG16(weights=None))
+    backbone = built("vgg16", None, (224, 224, 3))
+    weights.convert(trained, backbone, "caffe")
+    image = np.random.default_rng(0).integers(0, 255, (224, 224, 3)).astype(np.uint8)
+    theirs = tf_keras.Model(trained.input, trained.get_layer("block4_conv3").output)
+    assert apart(features(backbone, image)["3"], theirs(caffe_pixels(image))) < 1e-4
+    # Cell (1, 1) of the smaller kernel is cell (3, 3) of the classifier's, every fourth filter.
+    kernel, bias = backbone.get_layer("conv6").get_weights()
+    large = trained.get_layer("fc1").get_weights()
+    assert np.array_equal(kernel[1, 1], large[0].reshape(7, 7, 512, 4096)[3, 3, :, ::4])
+    assert np.array_equal(bias, large[1][::4])
+    kernel, _ = backbone.get_layer("conv7").get_weights()
+    assert np.array_equal(kernel[0, 0], trained.get_layer("fc2").get_weights()[0][::4, ::4])
+
+
+def built(kind: str, model_id, shape: tuple, epsilon: float = 0.001):
+    """A backbone from Model Garden's factory."""
+    import tf_keras
+    from official.vision.configs import common
+    from official.vision.modeling.backbones import factory
+
+    from helpers.backbones import Backbone
+
+    config = Backbone(type=kind)
+    if model_id:
+        config.get().model_id = model_id
+    return factory.build_backbone(
+        tf_keras.layers.InputSpec(shape=[None, *shape]),
+        config,
+        common.NormActivation(activation="relu", norm_epsilon=epsilon, use_sync_bn=False),
+    )
+
+
 def test_from_nothing(mobile, mirror, tmp_path):
     config = weights.start_from(mobile, "imagenet", tmp_path / "start")
     assert weights.start_from(config, "nothing", tmp_path / "x").task.init_checkpoint is None
