@@ -22,12 +22,21 @@ losses.frcnn_box_weight | weight of the boxes in the second stage
 anchor.anchor_size | side of the smallest anchor, in cells of the finest grid
 anchor.aspect_ratios | shapes of the anchors, width over height
 anchor.num_scales | sizes of anchors on each level
+anchor.four_boxes_on | maps with four default boxes a cell instead of six
+anchor.max_scale | side of the default boxes of the last map, as a part of the image
 backbone.type | the network that turns an image into features
 backbone.resnet.model_id | layers of the ResNet: more see more, and take longer
 backbone.resnet.depth_multiplier | width of its layers; 1 is the usual
 backbone.mobilenet.model_id | version of the MobileNet
 backbone.mobilenet.filter_size_scale | width of its layers; 1 is the usual
+backbone.resnet_v1.model_id | layers of the ResNet: more see more, and take longer
+backbone.vgg16.filter_size_scale | width of its layers; 1 is the usual
 decoder.type | how features of several sizes are joined
+decoder.extra_layers.batch_norm | whether the extra layers normalise, as the backbone does
+decoder.extra_layers.filters | width of the extra layers, each of which halves the map
+decoder.extra_layers.l2_normalize | whether the first map is scaled to one length
+decoder.extra_layers.taken | maps of the backbone that objects are read off
+decoder.extra_layers.without_padding | last layers that shrink a map by its rim only
 decoder.fpn.num_filters | width of the feature pyramid
 decoder.fpn.use_separable_conv | cheaper convolutions in the pyramid
 detection_generator.box_coder_weights | how fine the steps are in which boxes are learnt

@@ -282,7 +282,14 @@ _TABLE = (
         experiment="fasterrcnn_resnetfpn_coco",
         weights="imagenet_resnet50",
         learning_rate=0.015,
-        settings={**_COMMON, **_SGD, "task.model.input_size": [640, 640, 3]},
+        settings={
+            **_COMMON,
+            **_SGD,
+            "task.model.input_size": [640, 640, 3],
+            # The ResNet that ImageNet weights of Keras are for.
+            "task.model.backbone.type": "resnet_v1",
+            "task.model.backbone.resnet_v1.model_id": 50,
+        },
     ),
     Preset(
         name="faster_rcnn_resnet101_640",
@@ -296,7 +303,8 @@ _TABLE = (
             **_COMMON,
             **_SGD,
             "task.model.input_size": [640, 640, 3],
-            "task.model.backbone.resnet.model_id": 101,
+            "task.model.backbone.type": "resnet_v1",
+            "task.model.backbone.resnet_v1.model_id": 101,
         },
     ),
 )

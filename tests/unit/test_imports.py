@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(path.stem for path in (ROOT / "helpers").glob("*.py") if path.stem != "__init__")
 # Those whose subject is TensorFlow itself; every other module must import without it.
-TENSORFLOW_BOUND = {"models", "ssd", "training", "evaluation", "detector"}
+TENSORFLOW_BOUND = {"models", "backbones", "ssd", "training", "evaluation", "detector"}
 HEAVY = (
     "tensorflow",
     "tf_keras",
