@@ -349,7 +349,9 @@ def _quiet() -> None:
         absl_logging.set_verbosity(absl_logging.ERROR)
     except ImportError:  # TensorFlow is not needed by every lesson
         pass
-    for message in ("pkg_resources is deprecated", "IProgress not found"):
+    silent = ("pkg_resources is deprecated", "IProgress not found")
+    # Model Garden's MobileNet gives a map that no pyramid asks for.
+    for message in (*silent, "Input dict contained keys"):
         warnings.filterwarnings("ignore", message=f".*{message}")
     for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
         warnings.filterwarnings("ignore", category=category)

@@ -17,9 +17,11 @@ class Budget:
     shards: int  # files per split in lesson 04
     fault_steps: int  # training steps on each of the planted faults in lesson 04
     ssd_preset: str
+    ssd_weights: str  # what training starts from: a name of weights.start_from
     ssd_steps: int
     ssd_batch: int
     frcnn_preset: str
+    frcnn_weights: str
     frcnn_steps: int
     frcnn_batch: int
     eval_every: int  # training steps between two looks at the held-out clips
@@ -37,9 +39,11 @@ PROFILES: dict[str, Budget] = {
         shards=1,
         fault_steps=2,
         ssd_preset="ssd_cpu",
+        ssd_weights="nothing",
         ssd_steps=4,
         ssd_batch=2,
         frcnn_preset="faster_rcnn_cpu",
+        frcnn_weights="nothing",
         frcnn_steps=4,
         frcnn_batch=2,
         eval_every=4,
@@ -56,9 +60,11 @@ PROFILES: dict[str, Budget] = {
         shards=2,
         fault_steps=80,
         ssd_preset="ssd_cpu",
+        ssd_weights="nothing",
         ssd_steps=1500,
         ssd_batch=12,
         frcnn_preset="faster_rcnn_cpu",
+        frcnn_weights="nothing",
         frcnn_steps=1500,
         frcnn_batch=8,
         eval_every=750,
@@ -74,9 +80,11 @@ PROFILES: dict[str, Budget] = {
         shards=8,
         fault_steps=80,
         ssd_preset="ssd_resnet50_fpn_640",
+        ssd_weights="coco",
         ssd_steps=25_000,
         ssd_batch=16,
         frcnn_preset="faster_rcnn_resnet50_640",
+        frcnn_weights="imagenet",
         frcnn_steps=25_000,
         frcnn_batch=8,
         eval_every=1_000,
