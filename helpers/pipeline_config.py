@@ -57,7 +57,8 @@ def convert(path: Path | str):
 
     Raises:
         CourseError: the file is missing, is not in protobuf's text format, gives a field a value
-            of a wrong type or twice, or is of a model without any kin in Model Garden.
+            of a wrong type or twice, or one with which nothing can train (a rate of 0), or is of
+            a model without any kin in Model Garden.
     """
     draft = _open(path)
     _choose(draft)
@@ -80,10 +81,21 @@ def convert(path: Path | str):
     ):
         step(draft)
     config = configs.edit(configs.from_preset(draft.preset), draft.changes)
-    configs.check(config)
+    _check(draft, config)
     rows = sorted(draft.rows.values(), key=lambda row: row.line)
     mistakes = sorted(draft.mistakes, key=lambda mistake: mistake.line or 0)
     return config, Report(draft.path, draft.preset, tuple(rows), tuple(mistakes))
+
+
+def _check(draft: Draft, config) -> None:
+    """As `config.check`, but name the field of the file that set the faulty key."""
+    try:
+        configs.check(config)
+    except CourseError as error:
+        key = str(error).split(": ")[1]
+        rows = [row for row in draft.rows.values() if f"{key}:" in row.key or f"{key}," in row.key]
+        place = f"{draft.path}:{rows[0].line}: {rows[0].field}" if rows else draft.path
+        raise CourseError(f"{place}: {error}") from None
 
 
 def _open(path: Path | str) -> Draft:
@@ -110,13 +122,12 @@ def _find(leaf: Leaf, path) -> Known | None:
     """Look the field up; None when the old API has no such field."""
     place = f"{path}:{leaf.line}: {leaf.path}"
     group, known = "Pipeline", None
-    names = re.findall(r"\[[^\]]*\]|(?:[^.\[]|\[\d+\])+", leaf.path)
-    for depth, name in enumerate(names):
+    names = _names(leaf.path)
+    for depth, (name, bare) in enumerate(names):
         if group == "Any":
             return known
-        bare = re.sub(r"(?<=.)\[\d+\]$", "", name)
         if group not in groups():
-            raise CourseError(f"{place}: {names[depth - 1]} takes a value, not {{ … }}")
+            raise CourseError(f"{place}: {names[depth - 1][0]} takes a value, not {{ … }}")
         known = groups()[group].get(bare)
         if known is None:
             return None
@@ -124,6 +135,12 @@ def _find(leaf: Leaf, path) -> Known | None:
             raise CourseError(f"{place}: {bare} is given more than once; delete all but one")
         group = known.kind
     return known
+
+
+def _names(path: str) -> list[tuple[str, str]]:
+    """The names of a path, from the outermost, each as it stands and without its number."""
+    names = re.findall(r"\[[^\]]*\]|(?:[^.\[]|\[\d+\])+", path)
+    return [(name, re.sub(r"(?<=.)\[\d+\]$", "", name)) for name in names]
 
 
 def _typed(leaf: Leaf, known: Known | None, path) -> Leaf:
@@ -239,8 +256,7 @@ def _rest(draft: Draft) -> None:
 def _guess(path: str) -> str:
     """The known field that an unknown one is likely to mean."""
     group = "Pipeline"
-    for name in re.findall(r"\[[^\]]*\]|(?:[^.\[]|\[\d+\])+", path):
-        bare = re.sub(r"(?<=.)\[\d+\]$", "", name)
+    for _, bare in _names(path):
         known = groups().get(group, {}).get(bare)
         if known is None:
             return nearest(bare, group)

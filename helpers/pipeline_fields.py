@@ -48,6 +48,8 @@ Ssd
   inplace_batchnorm_update bool | nothing to do: Keras updates the averages in each step
   add_background_class bool | nothing to do: class 0 is always the background
   explicit_background_class bool | nothing to do: class 0 is always the background
+  weight_regression_loss_by_score bool | it weighs all boxes alike; leave doubtful ones out of the
+      records
   use_confidences_as_targets bool | it knows no soft labels; leave doubtful boxes out of the
       records
   implicit_example_weight float | it weighs all images alike; repeat those that count more
@@ -337,6 +339,7 @@ Nms
   max_classes_per_detection int | drop the lower scores of a box after detection
   soft_nms_sigma float
   combined_nms bool | set task.model.detection_generator.nms_version
+  use_partitioned_nms bool | set task.model.detection_generator.nms_version
   use_combined_nms bool | set task.model.detection_generator.nms_version
   change_coordinate_frame bool | nothing to do: boxes are clipped to the image
   use_hard_nms bool | nothing to do: it is hard unless soft_nms_sigma is set
@@ -419,6 +422,7 @@ Train
   num_batch_queue_threads int | nothing to do: tf.data tunes its queues
   prefetch_queue_capacity int | nothing to do: tf.data tunes its queues
   merge_multiple_label_boxes bool | write one label a box into the records
+  use_multiclass_scores bool | it learns from labels, not from another model's scores
   max_number_of_boxes int
   unpad_groundtruth_tensors bool | nothing to do: padding never counts in its losses
   add_regularization_loss bool
@@ -593,6 +597,8 @@ Reader
   filenames_shuffle_buffer_size int | nothing to do: it shuffles all file names
   num_epochs int | set trainer.train_steps: records are read again until then
   sample_1_of_n_examples int | write fewer records
+  sample_from_datasets_weights float* | name the files that count more several times in
+      task.train_data.input_path
   num_readers int
   num_parallel_batches int | nothing to do: tf.data tunes its queues
   num_prefetch_batches int | nothing to do: tf.data tunes its queues
@@ -730,7 +736,9 @@ EXTRACTORS = (
     Extractor(r"ssd_resnet50_v1_fpn.*", "ssd_resnet50_fpn_640", {}, ""),
     Extractor(r"ssd_resnet101_v1_fpn.*", "ssd_resnet50_fpn_640", {_RESNET: 101}, ""),
     Extractor(r"ssd_resnet152_v1_fpn.*", "ssd_resnet50_fpn_640", {_RESNET: 152}, ""),
-    Extractor(r"ssd_resnet(50|101|152).*", "ssd_resnet50_fpn_640", {}, _HEADS),
+    Extractor(r"ssd_resnet50.*", "ssd_resnet50_fpn_640", {}, _HEADS),
+    Extractor(r"ssd_resnet101.*", "ssd_resnet50_fpn_640", {_RESNET: 101}, _HEADS),
+    Extractor(r"ssd_resnet152.*", "ssd_resnet50_fpn_640", {_RESNET: 152}, _HEADS),
     Extractor(
         r"(embedded_)?ssd_inception.*",
         "ssd_mobilenet_v2_fpn",
@@ -904,6 +912,9 @@ ALWAYS = {
     "logit_scale": 1,
     "max_classes_per_detection": 1,
     "use_combined_nms": False,
+    "use_partitioned_nms": False,
+    "use_multiclass_scores": False,
+    "weight_regression_loss_by_score": False,
     "combined_nms": False,
     "weighted_softmax": {},
     "bias_grad_multiplier": 0,

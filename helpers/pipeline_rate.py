@@ -84,12 +84,10 @@ def _exponential(draft: Draft, path: str, steps: int) -> None:
             draft.changes[f"{key}.{end}"] = value
             take(draft, name, f"{key}.{end}")
     else:
-        mistaken(
-            draft,
-            decay if decay in draft.leaves else path,
-            f"the rate first falls after {after} steps, but training ends after {steps}: it never "
-            f"falls; it gets a cosine from {rate:g} to 0 over {steps} steps",
-        )
+        said = f"the rate first falls after {after} steps, but training ends after {steps}"
+        said = f"{said}: it never falls" if after > 0 else f"{after}: no step to fall in"
+        where = decay if decay in draft.leaves else path
+        mistaken(draft, where, f"{said}; it gets a cosine from {rate:g} to 0 over {steps} steps")
         _fall(draft, rate, steps)
         cosine = f"{_RATE}.cosine"
         take(draft, initial, f"{cosine}.initial_learning_rate")
@@ -144,8 +142,15 @@ def _manual(draft: Draft, path: str, steps: int) -> None:
             schedule.append((step, rate, place))
     if get(draft, warmup) and schedule:
         step, rate, place = schedule.pop(0)
-        _warm(draft, first, step)
         linear = f"{_WARMUP}.linear"
+        if first > rate:
+            said = f"a warm-up that falls, from {first:g} to {rate:g}; it starts at {rate / 10:g}"
+            mistaken(draft, initial if initial in draft.leaves else path, said)
+            first = rate / 10
+            remark = "a tenth of the rate after it"
+            key = f"{linear}.warmup_learning_rate"
+            approximate(draft, initial, key, value=first, remark=remark)
+        _warm(draft, first, step)
         take(draft, initial, f"{linear}.warmup_learning_rate", value=float(first))
         take(draft, f"{place}.step", f"{linear}.warmup_steps")
         put(draft, warmup, TAKEN, f"{_WARMUP}.type: linear", "")

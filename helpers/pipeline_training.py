@@ -102,6 +102,7 @@ def optimizer(draft: Draft) -> None:
     for end, (name, default) in defaults.items():
         draft.changes[f"{key}.{end}"] = get(draft, f"{path}.{name}", default)
         take(draft, f"{path}.{name}", f"{key}.{end}")
+    # The old API clips nothing where the file is silent; the presets clip at 10.
     clip = get(draft, "train_config.gradient_clipping_by_norm", 10.0)
     draft.changes[f"{key}.global_clipnorm"] = float(clip) if clip > 0 else None
     remark = "of all gradients together" if clip > 0 else "0 clips nothing"

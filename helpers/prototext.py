@@ -236,7 +236,7 @@ def _say(error, text: str, name: str) -> str:
         closing = {"{": "}", "<": ">", "[": "]"}[char]
         return f"{name}:{line}:{column}: this {char!r} is never closed; add {closing!r}"
     place = f"{name}:{token.line}:{token.column}"
-    if token in ("}", ">", "]") and not error.expected & {"RBRACE", "MORETHAN", "RSQB"}:
+    if token in ("}", ">", "]") and _unclosed(text[: token.start_pos]) is None:
         return f"{place}: {str(token)!r} closes nothing; delete it, or add what it closes"
     shown = str(token) if len(token) < 40 else f"{token[:36]} …"
     return f"{place}: {shown!r} does not fit here; before it comes {' or '.join(expected)}"

@@ -349,6 +349,17 @@ def test_a_file_without_mistakes_has_none(edited):
         ),
         ('"classification"', '"clasification"', "'clasification' is no type of checkpoint"),
         ("num_classes: 2", "num_clases: 2", "no such field.*did you mean 'num_classes'"),
+        (
+            r"cosine_decay_learning_rate \{.*?\}",
+            "manual_step_learning_rate { initial_learning_rate: 0.1 warmup: true "
+            "schedule { step: 500 learning_rate: 0.05 } }",
+            "initial_learning_rate: a warm-up that falls, from 0.1 to 0.05; it starts at 0.005",
+        ),
+        (
+            r"cosine_decay_learning_rate \{.*?\}",
+            "exponential_decay_learning_rate { initial_learning_rate: 0.1 decay_steps: 0 }",
+            "decay_steps: 0: no step to fall in; it gets a cosine from 0.1 to 0 over 50000",
+        ),
     ],
 )
 def test_every_mistake_is_found(edited, pattern, replacement, fault):
@@ -539,6 +550,17 @@ def test_each_network_finds_its_kin(edited, kind, preset):
         ("graph_rewriter", "model { ssd { } } graph_rewriter", "model is given more than once"),
         ("eval_config", "model: 3 eval_config", r"write \{ … \} after this name|more than once"),
         ("kernel_size: 3", "kernel_size: 3 }", "does not fit|closes nothing|never closed"),
+        # What only the finished config shows, told by the field that it comes from.
+        (
+            "learning_rate_base: 0.08",
+            "learning_rate_base: 0",
+            r":\d+: train_config.*learning_rate_base: config: .*learning_rate: 0.0; give a rate",
+        ),
+        (
+            "scales_per_octave: 2",
+            "scales_per_octave: 0",
+            r":\d+: model.*scales_per_octave: config: .*num_scales: 0; give 1 or more",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_converted_is_told_in_one_line(edited, pattern, replacement, fault):
@@ -547,6 +569,32 @@ def test_a_file_that_cannot_be_converted_is_told_in_one_line(edited, pattern, re
         convert(path)
     assert str(error.value).startswith(str(path))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "layers"), [("ssd_resnet101_v1_ppn", 101), ("ssd_resnet50_v1_bifpn_keras", 50)]
+)
+def test_a_resnet_without_fpn_keeps_its_layers(edited, kind, layers):
+    config, _ = convert(edited(MODERN, (r"type: '\w+'", f"type: '{kind}'")))
+    assert config.task.model.backbone.resnet.model_id == layers
+
+
+def test_the_same_file_in_other_words_is_the_same_config(edited):
+    """Angle brackets, commas, octal and hexadecimal numbers, split strings, an extension."""
+    plain, first = convert(clean(edited))
+    changes = [
+        ("num_classes: 2", "num_classes: 0x2;"),
+        ("batch_size: 128", "batch_size: 0200, # octal { \n"),
+        (r"fixed_shape_resizer \{(.*?)\}", r"fixed_shape_resizer <\1>,"),
+        ("learning_rate_base: 0.08", "learning_rate_base: 8e-2f"),
+        ("'ssd_mobilenet_v2_fpn_keras'", "\"ssd_mobilenet\" '_v2_fpn_keras'"),
+        (r"\ngraph_rewriter", "\n[type.googleapis.com/own.Thing] { a: -inf }\ngraph_rewriter"),
+    ]
+    text, second = convert(clean(edited, *changes))
+    assert configs.difference(plain, text) == []
+    added = {row.field for row in second.rows} - {row.field for row in first.rows}
+    assert added == {"[type.googleapis.com/own.Thing].a"}
+    assert [m.field for m in second.mistakes] == ["[type.googleapis.com/own.Thing].a"]
 
 
 def test_true_may_be_written_as_a_number(edited):
