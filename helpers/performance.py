@@ -134,13 +134,11 @@ def _product(dtype, seconds: float, size: int = 2048) -> float:
     import tensorflow as tf
 
     matrix = tf.cast(tf.random.stateless_uniform([size, size], (0, 0)), dtype)
-    # Small first: a processor without instructions for 16 bits would take very long.
     if dtype != tf.float32:
-        small = matrix[:256, :256]
-        tf.linalg.matmul(small, small)
-        if _best(lambda: tf.linalg.matmul(small, small).numpy(), 0.02) > 0.02:
-            size = 256
-            matrix = small
+        # Small first: without instructions for 16 bits a large one takes many seconds.
+        small = matrix[:512, :512]
+        if _best(lambda: tf.linalg.matmul(small, small), 0.05) > 0.02:
+            size, matrix = 512, small
     return 2 * size**3 / _best(lambda: tf.linalg.matmul(matrix, matrix), seconds) / 1e9
 
 
@@ -309,8 +307,6 @@ def _kind(name: str, type_: str, operation, scope: str, phase: str) -> str:
         while operation is not None and "Conv2D" not in operation.type:
             # One operation computes a convolution and what follows it, and bears the last name.
             operation = operation.inputs[0].op if len(operation.inputs) else None
-        if operation is not None and "Depthwise" in operation.type:
-            return "depthwise convolution"
         kernel = _kernel(operation) if operation is not None else (0, 0)
         return "1x1 convolution" if kernel[:2] == (1, 1) else "convolution"
     if "MatMul" in type_:
