@@ -255,6 +255,18 @@ def save(detector: Detector, folder: Path, *, half: bool = False) -> None:
     part.replace(folder / WEIGHTS)
 
 
+def export(detector: Detector, folder: Path) -> None:
+    """Write a SavedModel: `tf.saved_model.load(folder).detect` is the detector's `run`.
+
+    It needs TensorFlow to run, but none of this course and no Model Garden.
+    """
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.model, module.detect = detector.model, detector.run
+    tf.saved_model.save(module, str(folder))
+
+
 def _weights(model) -> dict:
     """Weights by a name that is unique and the same in each process."""
     return {f"{i:04d}/{weight.name}": weight for i, weight in enumerate(model.weights)}

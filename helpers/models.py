@@ -4,7 +4,9 @@ A preset is a registered Model Garden experiment and the few settings in which i
 Each names its ancestor in the zoo of the old TensorFlow Object Detection API.
 """
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 # What all share: 32-bit floats, no starting weights, mirrored and scaled images, and a rate
 # that warms up and falls as a cosine to zero. `config.for_records` and `config.with_budget` fit
@@ -310,3 +312,65 @@ _TABLE = (
 )
 
 PRESETS = {preset.name: preset for preset in _TABLE}
+
+MEASURED = Path(__file__).parents[1] / "data" / "models.json"
+COLUMNS = {
+    "title": "detector",
+    "name": "preset",
+    "ancestor": "ancestor in the old API",
+    "input": "input, pixels",
+    "parameters": "parameters, millions",
+    "ms_per_image": "ms per image",
+    "ms_per_step": "ms per training step",
+    "step_memory_mb": "memory of a step, GB",
+    "weights": "weights to start from",
+}
+
+
+def rows(measured: Path = MEASURED) -> list[dict]:
+    """Return what is known of each preset, a dict a preset, in their order.
+
+    Keys: those of COLUMNS, `batch` (images a training step), `trained_on` (height and width of
+    those images) and `family`. Numbers come from `measured`, which tests/benchmarks/models.py
+    writes: parameters that training changes, milliseconds by the clock, and megabytes (2^20 bytes)
+    of the process at its largest. None where a preset was not measured.
+    """
+    page = json.loads(measured.read_text())
+    numbers = {row["name"]: row for row in page["rows"]}
+    fields = ("input", "trained_on", "batch", "parameters", "ms_per_image", "ms_per_step")
+    return [
+        {
+            "name": preset.name,
+            "title": preset.title,
+            "family": preset.family,
+            "ancestor": preset.ancestor,
+            "weights": preset.weights,
+        }
+        | {field: numbers.get(preset.name, {}).get(field) for field in (*fields, "step_memory_mb")}
+        for preset in PRESETS.values()
+    ]
+
+
+def table(found: list[dict]) -> str:
+    """Return rows as a Markdown table."""
+    lines = [list(COLUMNS.values()), ["---"] * len(COLUMNS)]
+    lines += [[_cell(row, name) for name in COLUMNS] for row in found]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(row: dict, name: str) -> str:
+    value = row[name]
+    if name == "weights":
+        return value or "none"
+    if value is None:
+        return "–"
+    if name == "name":
+        return f"`{value}`"
+    if name == "input":
+        return "x".join(map(str, value))
+    if name == "parameters":
+        return f"{value / 1e6:.1f}"
+    if name == "step_memory_mb":
+        size = "x".join(map(str, row["trained_on"]))
+        return f"{value / 1024:.1f} ({row['batch']} of {size})"
+    return f"{value:.0f}" if name.startswith("ms") else value

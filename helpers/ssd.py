@@ -10,6 +10,7 @@ Importing this module makes the experiment `ssd_coco` known to Model Garden.
 """
 
 import dataclasses
+import inspect
 import math
 
 import numpy as np
@@ -244,7 +245,7 @@ def map_sizes(size: int, model: SSD) -> list[int]:
         cells.append(math.ceil(cells[-1] / 2) if padded else cells[-1] - 2)
     if cells[-1] < 1:
         raise CourseError(
-            f"config: task.model.input_size: {size}: no cell is left for the last map; give 300"
+            f"config: task.model.input_size: {size} leaves no cell for the last map; give 300"
         )
     return cells
 
@@ -339,10 +340,10 @@ class Parser(retinanet_input.Parser):
     """
 
     def __init__(self, boxes: dict, params, **kwargs):
-        names = {field.name for field in dataclasses.fields(params)} - {"num_channels"}
-        nothing = dict.fromkeys(("min_level", "max_level", "num_scales", "aspect_ratios"))
-        kwargs |= nothing | {"anchor_size": None} | {n: getattr(params, n) for n in names}
-        super().__init__(**kwargs)
+        generator = ("min_level", "max_level", "num_scales", "aspect_ratios", "anchor_size")
+        taken = inspect.signature(retinanet_input.Parser).parameters
+        settings = {name: value for name, value in vars(params).items() if name in taken}
+        super().__init__(**kwargs, **settings, **dict.fromkeys(generator))
         self.boxes = boxes
 
     def _parse_train_data(self, data):
