@@ -111,8 +111,8 @@ class Preset:
         family: "ssd" (one stage) or "faster_rcnn" (two stages).
         ancestor: its kin in the model zoo of the old TensorFlow Object Detection API.
         experiment: the registered Model Garden experiment it starts from.
-        weights: the starting weights that fit its backbone ("imagenet_...") or its backbone and
-            decoder ("coco_..."), to be named by `task.init_checkpoint`; None where there are none.
+        weights: the published starting weights that fit, as `weights.start_from` calls them;
+            None where there are none.
         learning_rate: for a batch of 8.
         tile: side in pixels of the tiles to train on where all objects are small; None trains
             on whole images.
@@ -169,7 +169,7 @@ _TABLE = (
         family="ssd",
         ancestor="ssd_mobilenet_v2_fpnlite_640x640",
         experiment="retinanet_mobile_coco",
-        weights="imagenet_mobilenet_v2",
+        weights="imagenet",
         learning_rate=0.002,
         tile=320,
         settings={**_COMMON, **_ADAM, **_MOBILENET, **_FRAMES, **_SSD_ON_FRAMES},
@@ -180,7 +180,7 @@ _TABLE = (
         family="faster_rcnn",
         ancestor="faster_rcnn_inception_v2",
         experiment="fasterrcnn_resnetfpn_coco",
-        weights="imagenet_mobilenet_v2",
+        weights="imagenet",
         learning_rate=0.002,
         tile=320,
         settings={**_COMMON, **_ADAM, **_MOBILENET, **_FRAMES, **_FASTER_RCNN_ON_FRAMES},
@@ -191,7 +191,7 @@ _TABLE = (
         family="ssd",
         ancestor="ssd_mobilenet_v2_fpnlite_320x320",
         experiment="retinanet_mobile_coco",
-        weights="imagenet_mobilenet_v2",
+        weights="imagenet",
         learning_rate=0.02,
         settings={
             **_COMMON,
@@ -215,7 +215,7 @@ _TABLE = (
         family="ssd",
         ancestor="ssd_mobilenet_v2",
         experiment="ssd_coco",
-        weights="imagenet_mobilenet_v2",
+        weights="imagenet",
         learning_rate=0.005,
         # As the ancestor, but for two things: its finest map is read in the middle of a block
         # (576 filters) and here at the end of the one before (96), since Model Garden gives no
@@ -243,7 +243,7 @@ _TABLE = (
         # The paper's own: the old API had no VGG.
         ancestor="ssd300_vgg16 (Caffe)",
         experiment="ssd_coco",
-        weights="imagenet_vgg16",
+        weights="imagenet",
         learning_rate=0.001,
         settings={**_COMMON, **_SGD, "task.losses.l2_weight_decay": 0.0005},
     ),
@@ -253,7 +253,7 @@ _TABLE = (
         family="ssd",
         ancestor="ssd_mobilenet_v2_fpnlite_320x320",
         experiment="retinanet_mobile_coco",
-        weights="coco_spinenet49_mobile",
+        weights="coco",
         learning_rate=0.01,
         settings={
             **_COMMON,
@@ -268,7 +268,7 @@ _TABLE = (
         family="ssd",
         ancestor="ssd_resnet50_v1_fpn_640x640",
         experiment="retinanet_resnetfpn_coco",
-        weights="coco_retinanet_resnet50",
+        weights="coco",
         learning_rate=0.01,
         settings={
             **_COMMON,
@@ -282,7 +282,7 @@ _TABLE = (
         family="faster_rcnn",
         ancestor="faster_rcnn_resnet50_v1_640x640",
         experiment="fasterrcnn_resnetfpn_coco",
-        weights="imagenet_resnet50",
+        weights="imagenet",
         learning_rate=0.015,
         settings={
             **_COMMON,
@@ -299,7 +299,7 @@ _TABLE = (
         family="faster_rcnn",
         ancestor="faster_rcnn_resnet101_v1_640x640",
         experiment="fasterrcnn_resnetfpn_coco",
-        weights="imagenet_resnet101",
+        weights="imagenet",
         learning_rate=0.015,
         settings={
             **_COMMON,

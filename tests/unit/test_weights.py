@@ -16,6 +16,7 @@ from helpers import config as configs
 from helpers import detector as detectors
 from helpers import weights
 from helpers.errors import CourseError
+from helpers.models import PRESETS
 
 tf = pytest.importorskip("tensorflow")
 SHARED = Path(__file__).resolve().parents[3] / "shared/weights"
@@ -227,6 +228,13 @@ def built(kind: str, model_id, shape: tuple, epsilon: float = 0.001):
         config,
         common.NormActivation(activation="relu", norm_epsilon=epsilon, use_sync_bn=False),
     )
+
+
+@pytest.mark.parametrize("preset", [p for p in PRESETS.values() if p.weights], ids=lambda p: p.name)
+def test_the_weights_that_a_preset_names_are_published_for_its_backbone(preset):
+    table = {"imagenet": weights.IMAGENET, "coco": weights.COCO}[preset.weights]
+    source = weights.published(table, configs.from_preset(preset.name), preset.weights)
+    assert source.address.startswith("https://")
 
 
 def test_from_nothing(mobile, mirror, tmp_path):
