@@ -221,7 +221,7 @@ def _decay(config, key: str, rate, decay: int | None) -> Iterator[str]:
     if end > steps or (stairs and end == steps):
         fix = f"the rate falls until step {end}, but training ends after {steps}"
         fits = max(1, steps // 4) if hasattr(rate, "decay_rate") else steps
-        yield _line(key, said, f"{fix}; give {fits} without an offset")
+        yield _line(key, said, f"{fix}; give {fits}" + " without an offset" * bool(rate.offset))
     elif end < steps and _falls_to_zero(rate):
         fix = f"the rate is 0 from step {end} on, and {steps - end} of {steps} steps learn nothing"
         yield _line(key, said, f"{fix}; give the train_steps, {steps}")

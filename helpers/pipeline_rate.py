@@ -108,9 +108,8 @@ def _exponential(draft: Draft, path: str, steps: int) -> None:
     no_counterpart(draft, f"{path}.min_learning_rate", "no floor here; a cosine ends at 0")
 
 
-def _manual(draft: Draft, path: str, steps: int) -> None:
-    initial, warmup = f"{path}.initial_learning_rate", f"{path}.warmup"
-    first = get(draft, initial, 0.002)
+def _rates_by_step(draft: Draft, path: str, first: float, steps: int):
+    """The first rate and the changes that come, as (step, rate, place); the others are mistakes."""
     places = sorted(
         {
             re.match(rf"{re.escape(path)}\.schedule(\[\d+\])?", leaf.path)[0]
@@ -140,6 +139,12 @@ def _manual(draft: Draft, path: str, steps: int) -> None:
             )
         else:
             schedule.append((step, rate, place))
+    return first, schedule
+
+
+def _manual(draft: Draft, path: str, steps: int) -> None:
+    initial, warmup = f"{path}.initial_learning_rate", f"{path}.warmup"
+    first, schedule = _rates_by_step(draft, path, get(draft, initial, 0.002), steps)
     if get(draft, warmup) and schedule:
         step, rate, place = schedule.pop(0)
         linear = f"{_WARMUP}.linear"
