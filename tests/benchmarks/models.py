@@ -7,8 +7,7 @@
 Writes data/models.json, and the table in README.md between its two markers. Each preset runs in
 processes of its own, one for images and one for training: the system counts the largest size of a
 process. While other programs keep a core busy, no times are taken. Times are medians; weights are
-random and frames are noise, whose boxes all overlap, so
-that only non-maximum suppression could take longer on a trained detector.
+random and frames are noise, so on a trained detector non-maximum suppression may take another time.
 """
 
 import argparse

@@ -91,7 +91,8 @@ def test_a_preset_trains_evaluates_and_exports(
     detector = detectors.build(model, config, {1: "camera"})
     if name != "ssd300_vgg16":
         row = {row["name"]: row for row in models.rows()}[name]
-        assert detector.parameters == row["parameters"]
+        # None: not measured yet.
+        assert row["parameters"] in (None, detector.parameters)
 
     batch = next(iter(task.build_inputs(config.task.train_data)))
     assert batch[0].shape == (1, *config.task.model.input_size)
@@ -153,8 +154,8 @@ def test_the_table_has_a_row_for_each_preset_in_their_order():
     assert [row["name"] for row in rows] == NAMES
     for row in rows:
         assert row["ancestor"] == PRESETS[row["name"]].ancestor
-        assert row["parameters"] > 100_000
         # None: not measured yet, or on a busy machine.
+        assert row["parameters"] is None or row["parameters"] > 100_000
         assert row["ms_per_image"] is None or row["ms_per_image"] > 0
         assert row["ms_per_step"] is None or row["ms_per_step"] > 0
         # A process that has imported TensorFlow and Model Garden is larger than this already.
