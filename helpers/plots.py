@@ -8,6 +8,7 @@ alone says nothing to a screen reader; without anything to show, only that line 
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +16,11 @@ TRUTH, PREDICTION, THIRD, FOURTH = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 GREY = "#999999"
 LIGHT = {TRUTH: "#7CC4F0"}  # the same hue, for text on a dark rim
 SERIES = (TRUTH, PREDICTION, THIRD, FOURTH)
+FILM_CAPTION = (
+    "The same held-out frames at each evaluation, from the first at the top: the truth, and what "
+    "is detected with a score of 0.2 or more."
+)
+MOST_ROWS = 6
 
 
 def images(
@@ -71,23 +77,167 @@ def images(
     _show(figure, caption, photo=True)
 
 
-def live_history(metric: str = "AP50") -> Callable[[list[dict]], None]:
-    """Return a function for `training.train(on_report=…)` that redraws loss and AP in place."""
+def live_history(
+    metric: str = "AP50",
+    *,
+    film: Path | None = None,
+    pictures: Sequence[np.ndarray] = (),
+    truth: Sequence = (),
+) -> Callable[[list[dict]], None]:
+    """Return a function for `training.train(on_report=…)` that redraws loss and AP in place.
+
+    Args:
+        metric: which number of the history is drawn beside the loss.
+        film: folder that is being trained, to show its film strip below the curves, too.
+        pictures, truth: as for `film_strip`; `train` gets the pictures as `watch`.
+    """
     from IPython.display import display
 
-    caption = f"Left: the loss over the steps. Right: {metric} on held-out clips."
-    handle = None
+    from helpers import training
+
+    captions = (
+        f"Left: the loss over the steps. Right: {metric} on held-out clips; the ring is the best.",
+        FILM_CAPTION,
+    )
+    handles, shown = [None, None], None
+
+    def show(place: int, picture) -> None:
+        if handles[place] is None:
+            print(captions[place])
+            handles[place] = display(picture, display_id=True)
+        else:
+            handles[place].update(picture)
 
     def draw(rows: list[dict]) -> None:
-        nonlocal handle
-        picture = _picture(_history_figure({"": rows}, metric), caption)
-        if handle is None:
-            print(caption)
-            handle = display(picture, display_id=True)
-        else:
-            handle.update(picture)
+        nonlocal shown
+        show(0, _picture(_history_figure({"": rows}, metric), captions[0]))
+        looks = training.read_film(film) if film else []
+        if looks and [look["step"] for look in looks] != shown:
+            shown = [look["step"] for look in looks]
+            figure = _film_figure(looks, pictures, truth, rows, metric, MOST_ROWS)
+            show(1, _picture(figure, captions[1], photo=True))
 
     return draw
+
+
+def film_strip(
+    film: Sequence[Mapping],
+    pictures: Sequence[np.ndarray],
+    truth: Sequence,
+    *,
+    history: Sequence[Mapping] = (),
+    metric: str = "AP50",
+    most: int = MOST_ROWS,
+    caption: str = FILM_CAPTION,
+) -> None:
+    """Show how a detector learns: the same pictures in each row, one row for each evaluation.
+
+    Each picture is cut around its largest object, the same in all rows. Detections are the three
+    with the highest scores, of 0.2 or more; the number is the highest score.
+
+    Args:
+        film: `training.read_film(folder)`.
+        pictures: those that `training.train` got as `watch`: RGB, uint8, [height, width, 3].
+        truth: for each picture its `annotations.Box`es (solid).
+        history: of the same training, for the score beside each row.
+        metric: which number of the history that is.
+        most: rows at most, spread evenly, the first and the last among them.
+        caption: one line that says what is shown; printed.
+    """
+    if not len(film) or not len(pictures):
+        return _nothing(caption)
+    _show(_film_figure(film, pictures, truth, history, metric, most), caption, photo=True)
+
+
+def _film_figure(film, pictures, truth, history, metric: str, most: int):
+    """One picture of all tiles: dozens of axes would take seconds to draw."""
+    import cv2
+    from matplotlib import patheffects
+    from matplotlib.patches import Rectangle
+
+    film = _evenly(film, most)
+    scores = {row["step"]: row.get(metric) for row in history}
+    # In units of the drawing, which are pixels at the usual 100 to an inch.
+    margin, gap, total = 78, 4, 1100
+    wide = (total - margin) // len(pictures) - gap
+    wide = min(wide, 300)
+    tall = wide * 3 // 4
+    width, height = margin + len(pictures) * (wide + gap), len(film) * (tall + gap)
+    canvas = np.full((2 * height, 2 * width, 3), 255, np.uint8)
+    windows = [_window(p.shape, boxes) for p, boxes in zip(pictures, truth, strict=True)]
+    tiles = [
+        cv2.resize(picture[y1:y2, x1:x2], (2 * wide, 2 * tall), interpolation=cv2.INTER_CUBIC)
+        for picture, (x1, y1, x2, y2) in zip(pictures, windows, strict=True)
+    ]
+    figure, (ax,) = _figure(1, 1, (width / 100, height / 100 + 0.32))
+    ax.axis("off")
+    rim = [patheffects.withStroke(linewidth=2, foreground="#111")]
+    for r, look in enumerate(film):
+        top = r * (tall + gap)
+        score = scores.get(look["step"])
+        title = f"step {look['step']}" if look["step"] else "start"
+        ax.text(margin - 8, top + tall / 2 - 2, title, ha="right", va="bottom", fontsize=9)
+        if score is not None:
+            text = f"{metric} {score:.2f}"
+            ax.text(
+                margin - 8, top + tall / 2 + 2, text, ha="right", va="top", fontsize=8, color="#555"
+            )
+        for c, (tile, (x1, y1, x2, _y2)) in enumerate(zip(tiles, windows, strict=True)):
+            left, scale = margin + c * (wide + gap), wide / (x2 - x1)
+            canvas[2 * top : 2 * (top + tall), 2 * left : 2 * (left + wide)] = tile
+            frame = Rectangle((left, top), wide, tall, transform=ax.transData)
+
+            def draw(xyxy, colour, style, place=(x1, y1, left, top, scale), frame=frame):
+                box = (np.reshape(xyxy, (2, 2)) - place[:2]) * place[4] + place[2:4]
+                draw_box(ax, box.ravel(), colour, style, None)
+                ax.patches[-1].set_clip_path(frame)
+                return box
+
+            for box in truth[c]:
+                draw(box.xyxy, TRUTH, "-")
+            best = None
+            for *xyxy, confidence in [f for f in look["found"][c] if f[4] >= 0.2][:3]:
+                box = draw(xyxy, PREDICTION, "--")
+                inside = (box[1] > (left, top)).all() and (box[0] < (left + wide, top + tall)).all()
+                best = best or (inside and (*box[0], box[1][1], confidence))
+            if best:
+                # One number in a picture: those of neighbours would cover one another.
+                x, y, below, confidence = best
+                above = y - top > 16
+                ax.text(
+                    min(max(x, left + 3), left + wide - 26),
+                    y - 3 if above else min(below + 3, top + tall - 16),
+                    f"{confidence:.2f}",
+                    va="bottom" if above else "top",
+                    fontsize=9,
+                    color=PREDICTION,
+                    path_effects=rim,
+                )
+    ax.imshow(canvas, extent=(0, width, height, 0), interpolation="antialiased")
+    _legend(figure, True, True)
+    return figure
+
+
+def _window(shape, boxes) -> tuple[int, int, int, int]:
+    """Return the part of a picture to look at, x1, y1, x2, y2, 4 to 3: its largest object."""
+    height, width = shape[:2]
+
+    def order(box):  # one that the border cuts shows less than a smaller one that is whole
+        whole = min(box.xmin, box.ymin, width - box.xmax, height - box.ymax) > 2
+        return whole, box.area
+
+    largest = max(boxes, key=order, default=None)
+    if largest is None:
+        side, (x, y) = width / 2, (width / 2, height / 2)
+    else:
+        x, y = (largest.xmin + largest.xmax) / 2, (largest.ymin + largest.ymax) / 2
+        side = 2.4 * max(largest.xmax - largest.xmin, 4 / 3 * (largest.ymax - largest.ymin))
+    # Not so near that single pixels show.
+    wide = round(min(max(side, 96), width, height * 4 / 3))
+    tall = wide * 3 // 4
+    x1 = int(np.clip(x - wide / 2, 0, width - wide))
+    y1 = int(np.clip(y - tall / 2, 0, height - tall))
+    return x1, y1, x1 + wide, y1 + tall
 
 
 def history(histories: Mapping[str, list[dict]], *, metric: str = "AP50", caption: str):
@@ -332,7 +482,12 @@ def _history_figure(histories: Mapping[str, list[dict]], metric: str):
             "o-",
             color=colour,
         )
+        if scored[title]:
+            best = max(reversed(scored[title]), key=lambda row: row.get("score", row[metric]))
+            ring = {"ms": 11, "mfc": "none", "mec": colour}
+            axes[-1].plot(best["step"], best[metric], "o", **ring)
     losses = [row["total_loss"] for rows in histories.values() for row in rows]
+    losses = [loss for loss in losses if np.isfinite(loss)]
     if losses and max(losses) > 4 * min(losses) > 0:
         axes[0].set(ylabel="loss (log)", yscale="log")
     else:
