@@ -150,72 +150,75 @@ def film_strip(
 
 
 def _film_figure(film, pictures, truth, history, metric: str, most: int):
-    """One picture of all tiles: dozens of axes would take seconds to draw."""
+    """One drawing of all tiles, in pixels: dozens of axes would take seconds to draw."""
     import cv2
-    from matplotlib import patheffects
-    from matplotlib.patches import Rectangle
 
     film = _evenly(film, most)
     scores = {row["step"]: row.get(metric) for row in history}
-    # In units of the drawing, which are pixels at the usual 100 to an inch.
-    margin, gap, total = 78, 4, 1100
-    wide = (total - margin) // len(pictures) - gap
-    wide = min(wide, 300)
+    margin, gap = 78, 4
+    wide = min((1100 - margin) // len(pictures) - gap, 300)
     tall = wide * 3 // 4
     width, height = margin + len(pictures) * (wide + gap), len(film) * (tall + gap)
-    canvas = np.full((2 * height, 2 * width, 3), 255, np.uint8)
     windows = [_window(p.shape, boxes) for p, boxes in zip(pictures, truth, strict=True)]
+    # Twice as fine as it is drawn, for screens that are.
+    canvas = np.full((2 * height, 2 * width, 3), 255, np.uint8)
     tiles = [
         cv2.resize(picture[y1:y2, x1:x2], (2 * wide, 2 * tall), interpolation=cv2.INTER_CUBIC)
         for picture, (x1, y1, x2, y2) in zip(pictures, windows, strict=True)
     ]
     figure, (ax,) = _figure(1, 1, (width / 100, height / 100 + 0.32))
     ax.axis("off")
-    rim = [patheffects.withStroke(linewidth=2, foreground="#111")]
-    for r, look in enumerate(film):
-        top = r * (tall + gap)
-        score = scores.get(look["step"])
+    for row, look in enumerate(film):
+        top = row * (tall + gap)
+        at, score = {"x": margin - 8, "ha": "right"}, scores.get(look["step"])
         title = f"step {look['step']}" if look["step"] else "start"
-        ax.text(margin - 8, top + tall / 2 - 2, title, ha="right", va="bottom", fontsize=9)
-        if score is not None:
+        ax.text(**at, y=top + tall / 2 - 2, s=title, va="bottom", fontsize=9)
+        if score is not None and np.isfinite(score):
             text = f"{metric} {score:.2f}"
-            ax.text(
-                margin - 8, top + tall / 2 + 2, text, ha="right", va="top", fontsize=8, color="#555"
-            )
-        for c, (tile, (x1, y1, x2, _y2)) in enumerate(zip(tiles, windows, strict=True)):
-            left, scale = margin + c * (wide + gap), wide / (x2 - x1)
+            ax.text(**at, y=top + tall / 2 + 2, s=text, va="top", fontsize=8, color="#555")
+        for column, tile in enumerate(tiles):
+            left = margin + column * (wide + gap)
             canvas[2 * top : 2 * (top + tall), 2 * left : 2 * (left + wide)] = tile
-            frame = Rectangle((left, top), wide, tall, transform=ax.transData)
-
-            def draw(xyxy, colour, style, place=(x1, y1, left, top, scale), frame=frame):
-                box = (np.reshape(xyxy, (2, 2)) - place[:2]) * place[4] + place[2:4]
-                draw_box(ax, box.ravel(), colour, style, None)
-                ax.patches[-1].set_clip_path(frame)
-                return box
-
-            for box in truth[c]:
-                draw(box.xyxy, TRUTH, "-")
-            best = None
-            for *xyxy, confidence in [f for f in look["found"][c] if f[4] >= 0.2][:3]:
-                box = draw(xyxy, PREDICTION, "--")
-                inside = (box[1] > (left, top)).all() and (box[0] < (left + wide, top + tall)).all()
-                best = best or (inside and (*box[0], box[1][1], confidence))
-            if best:
-                # One number in a picture: those of neighbours would cover one another.
-                x, y, below, confidence = best
-                above = y - top > 16
-                ax.text(
-                    min(max(x, left + 3), left + wide - 26),
-                    y - 3 if above else min(below + 3, top + tall - 16),
-                    f"{confidence:.2f}",
-                    va="bottom" if above else "top",
-                    fontsize=9,
-                    color=PREDICTION,
-                    path_effects=rim,
-                )
+            frame = left, top, left + wide, top + tall
+            _draw_look(ax, frame, windows[column], truth[column], look["found"][column])
     ax.imshow(canvas, extent=(0, width, height, 0), interpolation="antialiased")
     _legend(figure, True, True)
     return figure
+
+
+def _draw_look(ax, frame, window, truth, found) -> None:
+    """Draw what is true and what is found in the part `window` of a picture, shown in `frame`."""
+    from matplotlib import patheffects
+    from matplotlib.patches import Rectangle
+
+    left, top, right, bottom = frame
+    clip = Rectangle((left, top), right - left, bottom - top, transform=ax.transData)
+    scale = (right - left) / (window[2] - window[0])
+
+    def draw(xyxy, colour, style) -> np.ndarray:
+        box = (np.reshape(xyxy, (2, 2)) - window[:2]) * scale + (left, top)
+        draw_box(ax, box.ravel(), colour, style, None)
+        ax.patches[-1].set_clip_path(clip)
+        return box.ravel()
+
+    for box in truth:
+        draw(box.xyxy, TRUTH, "-")
+    written = False
+    for *xyxy, score in [item for item in found if item[4] >= 0.2][:3]:
+        x1, y1, x2, y2 = draw(xyxy, PREDICTION, "--")
+        # One number in a picture: those of neighbours would cover one another.
+        if written or x2 < left or y2 < top or x1 > right or y1 > bottom:
+            continue
+        written, above = True, y1 - top > 16
+        ax.text(
+            min(max(x1, left + 3), right - 26),
+            y1 - 3 if above else min(y2 + 3, bottom - 16),
+            f"{score:.2f}",
+            va="bottom" if above else "top",
+            fontsize=9,
+            color=PREDICTION,
+            path_effects=[patheffects.withStroke(linewidth=2, foreground="#111")],
+        )
 
 
 def _window(shape, boxes) -> tuple[int, int, int, int]:
