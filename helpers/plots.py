@@ -8,6 +8,7 @@ alone says nothing to a screen reader; without anything to show, only that line 
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +16,11 @@ TRUTH, PREDICTION, THIRD, FOURTH = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 GREY = "#999999"
 LIGHT = {TRUTH: "#7CC4F0"}  # the same hue, for text on a dark rim
 SERIES = (TRUTH, PREDICTION, THIRD, FOURTH)
+FILM_CAPTION = (
+    "The same held-out frames at each evaluation, from the first at the top: the truth, and what "
+    "is detected with a score of 0.2 or more."
+)
+MOST_ROWS = 6
 
 
 def images(
@@ -71,23 +77,170 @@ def images(
     _show(figure, caption, photo=True)
 
 
-def live_history(metric: str = "AP50") -> Callable[[list[dict]], None]:
-    """Return a function for `training.train(on_report=…)` that redraws loss and AP in place."""
+def live_history(
+    metric: str = "AP50",
+    *,
+    film: Path | None = None,
+    pictures: Sequence[np.ndarray] = (),
+    truth: Sequence = (),
+) -> Callable[[list[dict]], None]:
+    """Return a function for `training.train(on_report=…)` that redraws loss and AP in place.
+
+    Args:
+        metric: which number of the history is drawn beside the loss.
+        film: folder that is being trained, to show its film strip below the curves, too.
+        pictures, truth: as for `film_strip`; `train` gets the pictures as `watch`.
+    """
     from IPython.display import display
 
-    caption = f"Left: the loss over the steps. Right: {metric} on held-out clips."
-    handle = None
+    from helpers import training
+
+    captions = (
+        f"Left: the loss over the steps. Right: {metric} on held-out clips; the ring is the best.",
+        FILM_CAPTION,
+    )
+    handles, shown = [None, None], None
+
+    def show(place: int, picture) -> None:
+        if handles[place] is None:
+            print(captions[place])
+            handles[place] = display(picture, display_id=True)
+        else:
+            handles[place].update(picture)
 
     def draw(rows: list[dict]) -> None:
-        nonlocal handle
-        picture = _picture(_history_figure({"": rows}, metric), caption)
-        if handle is None:
-            print(caption)
-            handle = display(picture, display_id=True)
-        else:
-            handle.update(picture)
+        nonlocal shown
+        show(0, _picture(_history_figure({"": rows}, metric), captions[0]))
+        looks = training.read_film(film) if film else []
+        if looks and [look["step"] for look in looks] != shown:
+            shown = [look["step"] for look in looks]
+            figure = _film_figure(looks, pictures, truth, rows, metric, MOST_ROWS)
+            show(1, _picture(figure, captions[1], photo=True))
 
     return draw
+
+
+def film_strip(
+    film: Sequence[Mapping],
+    pictures: Sequence[np.ndarray],
+    truth: Sequence,
+    *,
+    history: Sequence[Mapping] = (),
+    metric: str = "AP50",
+    most: int = MOST_ROWS,
+    caption: str = FILM_CAPTION,
+) -> None:
+    """Show how a detector learns: the same pictures in each row, one row for each evaluation.
+
+    Each picture is cut around its largest object, the same in all rows. Detections are the three
+    with the highest scores, of 0.2 or more; the number is the highest score.
+
+    Args:
+        film: `training.read_film(folder)`.
+        pictures: those that `training.train` got as `watch`: RGB, uint8, [height, width, 3].
+        truth: for each picture its `annotations.Box`es (solid).
+        history: of the same training, for the score beside each row.
+        metric: which number of the history that is.
+        most: rows at most, spread evenly, the first and the last among them.
+        caption: one line that says what is shown; printed.
+    """
+    if not len(film) or not len(pictures):
+        return _nothing(caption)
+    _show(_film_figure(film, pictures, truth, history, metric, most), caption, photo=True)
+
+
+def _film_figure(film, pictures, truth, history, metric: str, most: int):
+    """One drawing of all tiles, in pixels: dozens of axes would take seconds to draw."""
+    import cv2
+
+    film = _evenly(film, most)
+    scores = {row["step"]: row.get(metric) for row in history}
+    margin, gap = 78, 4
+    wide = min((1100 - margin) // len(pictures) - gap, 300)
+    tall = wide * 3 // 4
+    width, height = margin + len(pictures) * (wide + gap), len(film) * (tall + gap)
+    windows = [_window(p.shape, boxes) for p, boxes in zip(pictures, truth, strict=True)]
+    # Twice as fine as it is drawn, for screens that are.
+    canvas = np.full((2 * height, 2 * width, 3), 255, np.uint8)
+    tiles = [
+        cv2.resize(picture[y1:y2, x1:x2], (2 * wide, 2 * tall), interpolation=cv2.INTER_CUBIC)
+        for picture, (x1, y1, x2, y2) in zip(pictures, windows, strict=True)
+    ]
+    figure, (ax,) = _figure(1, 1, (width / 100, height / 100 + 0.32))
+    ax.axis("off")
+    for row, look in enumerate(film):
+        top = row * (tall + gap)
+        at, score = {"x": margin - 8, "ha": "right"}, scores.get(look["step"])
+        title = f"step {look['step']}" if look["step"] else "start"
+        ax.text(**at, y=top + tall / 2 - 2, s=title, va="bottom", fontsize=9)
+        if score is not None and np.isfinite(score):
+            text = f"{metric} {score:.2f}"
+            ax.text(**at, y=top + tall / 2 + 2, s=text, va="top", fontsize=8, color="#555")
+        for column, tile in enumerate(tiles):
+            left = margin + column * (wide + gap)
+            canvas[2 * top : 2 * (top + tall), 2 * left : 2 * (left + wide)] = tile
+            frame = left, top, left + wide, top + tall
+            _draw_look(ax, frame, windows[column], truth[column], look["found"][column])
+    ax.imshow(canvas, extent=(0, width, height, 0), interpolation="antialiased")
+    _legend(figure, True, True)
+    return figure
+
+
+def _draw_look(ax, frame, window, truth, found) -> None:
+    """Draw what is true and what is found in the part `window` of a picture, shown in `frame`."""
+    from matplotlib import patheffects
+    from matplotlib.patches import Rectangle
+
+    left, top, right, bottom = frame
+    clip = Rectangle((left, top), right - left, bottom - top, transform=ax.transData)
+    scale = (right - left) / (window[2] - window[0])
+
+    def draw(xyxy, colour, style) -> np.ndarray:
+        box = (np.reshape(xyxy, (2, 2)) - window[:2]) * scale + (left, top)
+        draw_box(ax, box.ravel(), colour, style, None)
+        ax.patches[-1].set_clip_path(clip)
+        return box.ravel()
+
+    for box in truth:
+        draw(box.xyxy, TRUTH, "-")
+    written = False
+    for *xyxy, score in [item for item in found if item[4] >= 0.2][:3]:
+        x1, y1, x2, y2 = draw(xyxy, PREDICTION, "--")
+        # One number in a picture: those of neighbours would cover one another.
+        if written or x2 < left or y2 < top or x1 > right or y1 > bottom:
+            continue
+        written, above = True, y1 - top > 16
+        ax.text(
+            min(max(x1, left + 3), right - 26),
+            y1 - 3 if above else min(y2 + 3, bottom - 16),
+            f"{score:.2f}",
+            va="bottom" if above else "top",
+            fontsize=9,
+            color=PREDICTION,
+            path_effects=[patheffects.withStroke(linewidth=2, foreground="#111")],
+        )
+
+
+def _window(shape, boxes) -> tuple[int, int, int, int]:
+    """Return the part of a picture to look at, x1, y1, x2, y2, 4 to 3: its largest object."""
+    height, width = shape[:2]
+
+    def order(box):  # one that the border cuts shows less than a smaller one that is whole
+        whole = min(box.xmin, box.ymin, width - box.xmax, height - box.ymax) > 2
+        return whole, box.area
+
+    largest = max(boxes, key=order, default=None)
+    if largest is None:
+        side, (x, y) = width / 2, (width / 2, height / 2)
+    else:
+        x, y = (largest.xmin + largest.xmax) / 2, (largest.ymin + largest.ymax) / 2
+        side = 2.4 * max(largest.xmax - largest.xmin, 4 / 3 * (largest.ymax - largest.ymin))
+    # Not so near that single pixels show.
+    wide = round(min(max(side, 96), width, height * 4 / 3))
+    tall = wide * 3 // 4
+    x1 = int(np.clip(x - wide / 2, 0, width - wide))
+    y1 = int(np.clip(y - tall / 2, 0, height - tall))
+    return x1, y1, x1 + wide, y1 + tall
 
 
 def history(histories: Mapping[str, list[dict]], *, metric: str = "AP50", caption: str):
@@ -332,7 +485,12 @@ def _history_figure(histories: Mapping[str, list[dict]], metric: str):
             "o-",
             color=colour,
         )
+        if scored[title]:
+            best = max(reversed(scored[title]), key=lambda row: row.get("score", row[metric]))
+            ring = {"ms": 11, "mfc": "none", "mec": colour}
+            axes[-1].plot(best["step"], best[metric], "o", **ring)
     losses = [row["total_loss"] for rows in histories.values() for row in rows]
+    losses = [loss for loss in losses if np.isfinite(loss)]
     if losses and max(losses) > 4 * min(losses) > 0:
         axes[0].set(ylabel="loss (log)", yscale="log")
     else:

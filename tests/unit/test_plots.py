@@ -2,6 +2,8 @@
 
 import base64
 import io
+import itertools
+import json
 
 import numpy as np
 import pytest
@@ -35,6 +37,7 @@ HISTORY = [
     {"step": 1, "total_loss": 3.0},
     {"step": 9, "total_loss": 0.5, "AP50": 0.7},
 ]
+FILM = [{"step": step, "found": [[], [[11, 9, 21, 31, step / 100]]]} for step in range(0, 100, 9)]
 
 FIGURES = {
     "images": lambda: plots.images([ROAD] * 4, titles=list("abcd"), caption=CAPTION),
@@ -66,6 +69,9 @@ FIGURES = {
     "history without scores": lambda: plots.history(
         {"one": [{"step": 1, "total_loss": 2.0}], "two": []}, caption=CAPTION
     ),
+    "film_strip": lambda: plots.film_strip(
+        FILM, [ROAD, ROAD[:20]], [[BOX], []], history=HISTORY, caption=CAPTION
+    ),
     "precision_recall": lambda: plots.precision_recall({"SSD": CURVE}, caption=CAPTION),
     "scores": lambda: plots.scores({"SSD": SCORED}, caption=CAPTION),
     "consequences": lambda: plots.consequences(
@@ -75,6 +81,8 @@ FIGURES = {
 }
 
 EMPTY = {
+    "film_strip": lambda: plots.film_strip([], [ROAD], [[]], caption=CAPTION),
+    "film_strip without pictures": lambda: plots.film_strip(FILM, [], [], caption=CAPTION),
     "images": lambda: plots.images([], caption=CAPTION),
     "histogram": lambda: plots.histogram({"counted": []}, label="size", caption=CAPTION),
     "class_bars": lambda: plots.class_bars({}, caption=CAPTION),
@@ -166,17 +174,100 @@ def test_photographs_are_small_files(shown):
     assert len(shown[0][0].data) < 400_000
 
 
-def test_live_history_redraws_one_figure(monkeypatch):
+@pytest.fixture
+def redrawn(monkeypatch):
+    """What is displayed, in order: (number of the display, picture)."""
     import IPython.display
 
-    updates = []
+    calls, count = [], itertools.count()
 
     class Handle:
-        def update(self, figure):
-            updates.append(figure)
+        def __init__(self):
+            self.number = next(count)
 
-    monkeypatch.setattr(IPython.display, "display", lambda *_, **__: Handle())
+        def update(self, picture):
+            calls.append((self.number, picture))
+
+    def display(picture, display_id=None):
+        handle = Handle()
+        handle.update(picture)
+        return handle
+
+    monkeypatch.setattr(IPython.display, "display", display)
+    return calls
+
+
+def test_live_history_redraws_one_figure(redrawn, capsys):
     draw = plots.live_history()
     for count in (0, 1, 2):
         draw(HISTORY[:count])
-    assert len(updates) == 2
+    assert [number for number, _ in redrawn] == [0, 0, 0]
+    assert capsys.readouterr().out.count("Left: the loss") == 1
+
+
+def test_the_film_strip_grows_below_the_curves(redrawn, tmp_path, capsys):
+    draw = plots.live_history(film=tmp_path, pictures=[ROAD, ROAD], truth=[[BOX], [BOX]])
+    draw(HISTORY[:1])
+    assert [number for number, _ in redrawn] == [0], "no film yet"
+    heights = []
+    for looks in (1, 1, 2):
+        (tmp_path / "film.json").write_text(json.dumps(FILM[:looks]))
+        del redrawn[:]
+        draw(HISTORY)
+        numbers = [number for number, _ in redrawn]
+        # Drawn anew where there is something new.
+        assert numbers == ([0, 1] if looks != len(heights) else [0])
+        if numbers[-1]:
+            heights.append(Image.open(io.BytesIO(redrawn[-1][1].data)).height)
+    assert heights[1] > 1.5 * heights[0]
+    assert capsys.readouterr().out.count("same held-out frames") == 1
+
+
+def test_the_ring_is_around_the_best_score(shown):
+    def rings(rows) -> np.ndarray:
+        plots.history({"SSD": rows}, caption=CAPTION)
+        picture = np.array(Image.open(io.BytesIO(shown[-1][0].data)).convert("RGB"))
+        return (np.abs(picture.astype(int) - BLUE).max(axis=2) < 40)[:, picture.shape[1] // 2 :]
+
+    rows = [{"step": step, "total_loss": 1.0, "AP50": 0.5} for step in (10, 20, 30)]
+    early, late = (
+        [row | {"score": score} for row, score in zip(rows, scores, strict=True)]
+        for scores in ((0.3, 0.2, 0.1), (0.1, 0.2, 0.3))
+    )
+    half = rings(early).shape[1] // 2
+    # The same curve; only the place of the ring tells them apart.
+    assert (rings(early) & ~rings(late))[:, :half].any()
+    assert (rings(late) & ~rings(early))[:, half:].any()
+
+
+def strip(shown, film, pictures, truth, **options) -> np.ndarray:
+    plots.film_strip(film, pictures, truth, caption=CAPTION, **options)
+    return np.array(Image.open(io.BytesIO(shown[-1][0].data)))
+
+
+def test_a_film_has_few_rows_the_first_and_the_last_among_them(shown):
+    # Each look marks another place; the last is where nothing else is.
+    film = [{"step": i, "found": [[]]} for i in range(40)]
+    film[-1]["found"] = [[[11, 9, 21, 31, 0.9]]]
+    six = strip(shown, film, [ROAD], [[]])
+    assert six.shape == strip(shown, film[-6:], [ROAD], [[]]).shape
+    assert strip(shown, film, [ROAD], [[]], most=3).shape[0] < 0.6 * six.shape[0]
+    rows = np.array_split(six[:-40], 6)
+    assert [share(row, ORANGE) > 0 for row in rows] == [False] * 5 + [True]
+    film[0]["found"], film[-1]["found"] = film[-1]["found"], [[]]
+    rows = np.array_split(strip(shown, film, [ROAD], [[]])[:-40], 6)
+    assert [share(row, ORANGE) > 0 for row in rows] == [True] + [False] * 5
+
+
+def test_a_film_shows_an_object_large_and_leaves_weak_detections_out(shown):
+    far = np.zeros((720, 1280, 3), np.uint8)
+    far[350:370, 600:610] = (255, 0, 0)
+    box = Box("speed_camera", 595, 345, 615, 375)
+    weak = [{"step": 1, "found": [[[595, 345, 615, 375, 0.19]]]}]
+    picture = strip(shown, weak, [far], [[box]])
+    assert share(picture, (255, 0, 0)) > 0.005, "200 of 921 600 pixels before"
+    assert share(picture[:-40], ORANGE) == 0
+    strong = [{"step": 1, "found": [[[595, 345, 615, 375, 0.21]]]}]
+    assert share(strip(shown, strong, [far], [[box]])[:-40], ORANGE) > 0
+    elsewhere = [{"step": 1, "found": [[[100, 100, 150, 150, 0.9]]]}]
+    assert share(strip(shown, elsewhere, [far], [[box]])[:-40], ORANGE) == 0

@@ -1,6 +1,9 @@
 import csv
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ from helpers import training
 from helpers.annotations import write_label_map
 from helpers.artifacts import read_manifest
 from helpers.errors import CourseError
+from helpers.evaluation import read_image
 
 tf = pytest.importorskip("tensorflow")
 
@@ -64,20 +68,26 @@ def test_the_folder_holds_all_that_the_lessons_read(trained):
     checkpoint = tf.train.latest_checkpoint(str(trained.folder / training.CHECKPOINTS))
     assert checkpoint.endswith(f"-{trained.STEPS}")
     manifest = read_manifest(trained.folder)
-    assert manifest["counts"] == {"steps": trained.STEPS, "images": 4 * trained.STEPS}
+    steps = trained.STEPS
+    delivered = training.delivered(trained.history)["step"]
+    assert manifest["counts"] == {"steps": steps, "images": 4 * steps, "delivered": delivered}
     for name in (detectors.WEIGHTS, detectors.CONFIG, detectors.LABEL_MAP):
         assert (trained.folder / name).stat().st_size > 0
     assert configs.difference(configs.load(trained.folder / "config.yaml"), trained.config) == []
 
 
 def test_tensorboard_finds_the_curves(trained):
-    curve = {}
-    for path in sorted((trained.folder / training.EVENTS).iterdir()):
-        for event in tf.compat.v1.train.summary_iterator(str(path)):
-            for value in event.summary.value:
-                if value.tag == "total_loss":
-                    curve[event.step] = float(tf.make_ndarray(value.tensor))
-    assert curve == pytest.approx({row["step"]: row["total_loss"] for row in trained.history})
+    from tensorboard.backend.event_processing import event_multiplexer
+
+    # What TensorBoard itself reads the folder with: one run, of the two calls' files.
+    multiplexer = event_multiplexer.EventMultiplexer()
+    multiplexer.AddRunsFromDirectory(str(trained.folder / training.EVENTS)).Reload()
+    (run,) = multiplexer.Runs()
+    for name in ("total_loss", "AP50", "learning_rate", "images_per_second"):
+        curve = {
+            e.step: float(tf.make_ndarray(e.tensor_proto)) for e in multiplexer.Tensors(run, name)
+        }
+        assert curve == pytest.approx({r["step"]: r[name] for r in trained.history if name in r})
 
 
 def test_a_finished_training_is_not_done_again(trained, capsys):
@@ -91,22 +101,33 @@ def test_a_finished_training_is_not_done_again(trained, capsys):
     assert f"trained already, {trained.STEPS} steps" in capsys.readouterr().out
 
 
-def test_a_training_stopped_in_its_last_evaluation_makes_up_for_it(trained, tmp_path):
+def test_a_training_stopped_in_its_last_evaluation_makes_up_for_it(trained, tiny_dataset, tmp_path):
     folder = tmp_path / "06_ssd"
     shutil.copytree(trained.folder, folder)
     # What such a stop leaves: all steps, no score for the last, no detector.
     for name in (detectors.WEIGHTS, "manifest.json"):
         (folder / name).unlink()
-    rows = (folder / training.HISTORY).read_text().splitlines()
-    (folder / training.HISTORY).write_text(
-        "\n".join([*rows[:-1], ",".join([*rows[-1].split(",")[:-2], "", ""])])
-    )
+    rows = training.read_history(folder)
+    for name in ("AP50", "AP_large", "score"):
+        del rows[-1][name]
+    training.write_rows(folder / training.HISTORY, rows)
     assert "AP50" not in training.read_history(folder)[-1]
-    _, history = training.train(
-        trained.config, folder, label_map=trained.label_map, evaluate=lambda _: {"AP50": 0.25}
+    picture = read_image(next(iter(sorted((tiny_dataset / "images").iterdir()))))
+    detector, history = training.train(
+        trained.config,
+        folder,
+        label_map=trained.label_map,
+        evaluate=lambda _: {"AP50": 1.25},
+        watch=[picture, picture[:40]],
     )
-    assert history[-1]["AP50"] == training.read_history(folder)[-1]["AP50"] == 0.25
+    assert history[-1]["AP50"] == training.read_history(folder)[-1]["AP50"] == 1.25
     assert (folder / detectors.WEIGHTS).is_file()
+    (look,) = training.read_film(folder)
+    assert look["step"] == trained.STEPS
+    found = detector(picture, threshold=training.WATCHED)[:10]
+    assert len(found) == len(look["found"][0]) > 0
+    np.testing.assert_allclose([box[:4] for box in look["found"][0]], found.xyxy, atol=1e-3)
+    np.testing.assert_allclose([box[4] for box in look["found"][0]], found.confidence, atol=1e-3)
 
 
 def test_what_happened_after_the_checkpoint_is_forgotten(trained, tmp_path):
@@ -301,3 +322,295 @@ def test_training_starts_from_the_checkpoint_once(start, tiny_records, tmp_path,
             file.rename(file.with_name(file.name.removeprefix("gone")))
     assert table not in capsys.readouterr().out
     assert (folder / detectors.WEIGHTS).is_file()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from helpers import config, training
+
+training.ROUND = 6
+folder = Path(sys.argv[2])
+
+def report(history):
+    if history[-1]["step"] == 10:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+training.train(
+    config.load(sys.argv[1]),
+    folder,
+    label_map=Path(sys.argv[3]),
+    on_report=report,
+    report_every=2,
+    checkpoint_every=3,
+)
+"""
+
+
+@pytest.mark.parametrize("family", ["ssd", "faster_rcnn"])
+def test_after_a_kill_it_ends_with_the_weights_of_an_uninterrupted_training(
+    family, tiny_config, tiny_records, tmp_path, monkeypatch
+):
+    config, label_map = tiny_config(family, steps=18), tiny_records / "label_map.pbtxt"
+    configs.save(config, tmp_path / "config.yaml")
+    folder = tmp_path / "killed"
+    arguments = [tmp_path / "config.yaml", folder, label_map]
+    child = subprocess.run(
+        [sys.executable, "-c", KILLED, *map(str, arguments)],
+        cwd=Path(training.__file__).parents[1],
+        capture_output=True,
+        text=True,
+    )
+    assert child.returncode == -signal.SIGKILL, child.stderr[-2000:]
+    assert training.read_history(folder)[-1]["step"] == 8
+    checkpoint = tf.train.latest_checkpoint(str(folder / training.CHECKPOINTS))
+    assert checkpoint.endswith("-9")
+    # A round has 8 steps: the killed one resumes within the second, and both begin a third.
+    monkeypatch.setattr(training, "ROUND", 6)
+    whole, _ = training.train(config, tmp_path / "whole", label_map=label_map)
+    resumed, _ = training.train(config, folder, label_map=label_map)
+    for one, other in zip(whole.model.weights, resumed.model.weights, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=0, atol=1e-6, err_msg=one.name)
+
+
+def values_of(detector) -> dict:
+    """Weights by name: their order changes with what can be trained."""
+    return {weight.name: weight.numpy() for weight in detector.model.weights}
+
+
+def assert_same(one: dict, other: dict, names=None, atol=1e-6) -> None:
+    assert one.keys() == other.keys()
+    for name in names or one:
+        np.testing.assert_allclose(one[name], other[name], rtol=0, atol=atol, err_msg=name)
+
+
+def test_the_best_detector_is_delivered_also_after_a_kill(tiny_config, tiny_records, tmp_path):
+    folder, seen = tmp_path / "06_ssd", []
+    options = {"label_map": tiny_records / "label_map.pbtxt", "report_every": 1}
+    picture = np.zeros((60, 90, 3), np.uint8)
+    options |= {"evaluate_every": 2, "watch": [picture]}
+
+    def score(detector, scores):
+        seen.append(values_of(detector))
+        # AP decides, not what comes first.
+        return {"AP50": 0.9 - 0.1 * len(seen), "AP": scores[len(seen) - 1]}
+
+    def kill(history):
+        if history[-1]["step"] == 5:
+            raise RuntimeError("killed")
+
+    config = tiny_config(steps=6)
+    with pytest.raises(RuntimeError, match="killed"):
+        training.train(
+            config, folder, evaluate=lambda d: score(d, (0.1, 0.5)), on_report=kill, **options
+        )
+    del seen[:1]
+    # Step 6 is the last and the worst.
+    detector, history = training.train(
+        config, folder, evaluate=lambda d: score(d, (None, 0.3)), **options
+    )
+    assert [row["step"] for row in history if "AP" in row] == [2, 4, 6]
+    assert training.delivered(history)["step"] == 4
+    assert read_manifest(folder)["counts"]["delivered"] == 4
+    assert_same(values_of(detector), seen[0], atol=0)
+    assert any((seen[0][name] != seen[1][name]).any() for name in seen[0])
+    stored = detectors.load(folder)
+    for one, other in zip(stored.model.weights, detector.model.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    assert [look["step"] for look in training.read_film(folder)] == [0, 2, 4, 6]
+    assert [path.name for path in sorted((folder / training.BEST).glob("*.index"))] == [
+        "ckpt-4.index"
+    ]
+
+
+def test_patience_ends_a_training_that_no_longer_gets_better(
+    tiny_config, tiny_records, tmp_path, capsys
+):
+    config, folder = tiny_config(steps=8), tmp_path / "06_ssd"
+    # Two at 0, where nothing is found yet, do not end it; an equal one is no better.
+    scores = iter((0.0, 0.0, 0.0, 0.5, 0.5, 0.4, 0.6, 0.1))
+    options = {
+        "label_map": tiny_records / "label_map.pbtxt",
+        "evaluate": lambda _: {"found": next(scores)},
+        "evaluate_every": 1,
+    }
+    _, history = training.train(config, folder, patience=2, **options)
+    assert [row["step"] for row in history] == [1, 2, 3, 4, 5, 6]
+    # Of equals the later one, which has been trained longer.
+    assert training.delivered(history)["step"] == 5
+    assert read_manifest(folder)["counts"]["steps"] == 6
+    assert "no better score in 2 evaluations" in capsys.readouterr().out
+    _, again = training.train(config, folder, patience=2, **options)
+    assert [row["step"] for row in again] == [1, 2, 3, 4, 5, 6]
+    assert "trained already, 6 steps" in capsys.readouterr().out
+    # With more patience it goes on from there.
+    _, longer = training.train(config, folder, **options)
+    assert [row["found"] for row in longer] == [0.0, 0.0, 0.0, 0.5, 0.5, 0.4, 0.6, 0.1]
+    assert read_manifest(folder)["counts"]["delivered"] == 7
+
+
+class Huge:
+    """An image for which there is no memory."""
+
+    def __init__(self, error):
+        self.error = error
+
+    @property
+    def ndim(self):
+        raise self.error
+
+
+@pytest.mark.parametrize("kind", ["TensorFlow", "Python"])
+def test_exhausted_memory_is_explained(kind, tiny_config, tiny_records, tmp_path):
+    error = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nmore lines")
+    with pytest.raises(CourseError) as caught:
+        training.train(
+            tiny_config(),
+            tmp_path / "06_ssd",
+            label_map=tiny_records / "label_map.pbtxt",
+            watch=[Huge(error if kind == "TensorFlow" else MemoryError())],
+        )
+    message = str(caught.value)
+    assert (
+        "memory is exhausted with batches of 4 images of 128x64; halve task.train_data" in message
+    )
+    assert "\n" not in message
+
+
+def test_lost_weights_are_not_saved_and_a_lower_rate_goes_on(
+    tiny_config, tiny_records, tmp_path, capsys
+):
+    folder = tmp_path / "06_ssd"
+    options = {"label_map": tiny_records / "label_map.pbtxt", "checkpoint_every": 2}
+    options |= {"report_every": 1, "evaluate_every": 4}
+
+    def lose(detector):
+        detector.model.trainable_weights[0].assign(
+            np.full_like(detector.model.trainable_weights[0], np.nan)
+        )
+        return {"AP": 0.0}
+
+    with pytest.raises(CourseError, match=r"step 4: the weights .*goes on from step 2; if"):
+        training.train(tiny_config(steps=6, rate=0.05), folder, evaluate=lose, **options)
+    lower = tiny_config(steps=6, rate=0.005)
+    detector, history = training.train(lower, folder, **options)
+    assert "going on with another learning rate" in capsys.readouterr().out
+    assert [row["step"] for row in history] == [1, 2, 3, 4, 5, 6]
+    assert history[1]["learning_rate"] > 5 * history[2]["learning_rate"]
+    assert np.isfinite(history[-1]["total_loss"])
+    assert all(np.isfinite(value).all() for value in values_of(detector).values())
+    assert configs.difference(configs.load(folder / "config.yaml"), lower) == []
+    assert not folder.with_name("06_ssd.previous").exists()
+
+
+@pytest.fixture(scope="module")
+def warm(tiny_config, tmp_path_factory):
+    """A config with starting weights for its backbone."""
+    tf.keras.utils.set_random_seed(5)
+    _, model = detectors.build_model(tiny_config())
+    path = str(tmp_path_factory.mktemp("warm") / "start")
+    tf.train.Checkpoint(**model.checkpoint_items).write(path)
+    start = {"task.init_checkpoint": path, "task.init_checkpoint_modules": ["backbone"]}
+    return tiny_config(steps=6, edits=start)
+
+
+@pytest.fixture(scope="module")
+def in_stages(warm, tiny_records, tmp_path_factory):
+    """A staged training, 3 steps and 3: (config, folder, weights after each step, history)."""
+    config, seen = training.staged(warm, 3), []
+    folder = tmp_path_factory.mktemp("staged") / "06_ssd"
+
+    def score(detector):
+        seen.append(values_of(detector))
+        return {"AP": 0.0}
+
+    _, history = training.train(
+        config,
+        folder,
+        label_map=tiny_records / "label_map.pbtxt",
+        evaluate=score,
+        evaluate_every=1,
+    )
+    return config, folder, seen, history
+
+
+def test_the_backbone_moves_in_the_second_stage_only(in_stages, warm):
+    config, folder, seen, history = in_stages
+    _, model = detectors.build_model(warm)
+    start = tf.train.load_checkpoint(config.task.init_checkpoint)
+    names = [weight.name for weight in model.backbone.weights]
+    assert {"moving_mean", "kernel"} <= {name.split("/")[-1].split(":")[0] for name in names}
+    heads = [w.name for w in model.trainable_weights if w.name not in names]
+    total = sum(
+        np.abs(start.get_tensor(key)).sum()
+        for key in start.get_variable_to_shape_map()
+        if key.startswith("backbone") and key.endswith("VARIABLE_VALUE")
+    )
+    assert sum(np.abs(seen[0][name]).sum() for name in names) == pytest.approx(total, rel=1e-5)
+    for step in (1, 2):
+        # Its running means, too.
+        assert_same(seen[0], seen[step], names, atol=0)
+        assert any((seen[step][name] != seen[step - 1][name]).any() for name in heads)
+    for step in (3, 4, 5):
+        for ending in ("kernel:0", "moving_mean:0"):
+            moved = [n for n in names if (seen[step][n] != seen[step - 1][n]).any()]
+            assert any(name.endswith(ending) for name in moved), (step, ending)
+    rates = [row["learning_rate"] for row in history]
+    assert max(rates[:2]) == pytest.approx(0.05, rel=0.4)
+    assert max(rates[3:]) <= 0.1 * 0.05 * 1.001
+    assert np.isfinite(rates).all()
+    # The file says it all, and what was stored is what was trained.
+    assert training.frozen_steps(configs.load(folder / "config.yaml")) == 3
+    assert_stored(folder, seen[-1])
+
+
+def assert_stored(folder, values) -> None:
+    """The folder's detector has the weights `values`, apart from the layers' running numbers."""
+    stored = [weight.numpy() for weight in detectors.load(folder).model.weights]
+    one = sorted((value.shape, float(value.sum())) for value in stored)
+    other = sorted((value.shape, float(value.sum())) for value in values.values())
+    assert [shape for shape, _ in one] == [shape for shape, _ in other]
+    np.testing.assert_allclose([s for _, s in one], [s for _, s in other], rtol=1e-4, atol=1e-5)
+
+
+def test_a_staged_training_resumes_in_either_stage(in_stages, tiny_records, tmp_path):
+    config, _, seen, _ = in_stages
+    stops, values = iter((1, 3, 4, None)), {}
+
+    def stop(history, at):
+        if history[-1]["step"] == at:
+            raise KeyboardInterrupt
+
+    for at in stops:
+        detector, _ = training.train(
+            config,
+            tmp_path / "06_ssd",
+            label_map=tiny_records / "label_map.pbtxt",
+            on_report=lambda history, at=at: stop(history, at),
+            report_every=1,
+        )
+        values[at] = detector
+    one, other = seen[-1].values(), values_of(values[None]).values()
+    total = [sum(float(np.abs(value).sum()) for value in part) for part in (one, other)]
+    assert total[0] == pytest.approx(total[1], rel=1e-6)
+    assert_stored(tmp_path / "06_ssd", seen[-1])
+
+
+@pytest.mark.parametrize(
+    ("steps", "edits", "fault"),
+    [
+        (3, {"task.init_checkpoint": None}, "task.init_checkpoint: not set; a frozen backbone"),
+        (0, {}, "staged: steps: 0 of 6; give"),
+        (6, {}, "staged: steps: 6 of 6; give"),
+        (3, {"trainer.optimizer_config.learning_rate.type": "constant"}, "type: 'constant'; set"),
+    ],
+)
+def test_stages_that_cannot_be_are_refused(warm, steps, edits, fault):
+    with pytest.raises(CourseError, match=fault):
+        training.staged(configs.edit(warm, edits), steps)
+
+
+def test_without_stages_the_config_alone_says_what_is_frozen(warm):
+    assert training.frozen_steps(warm) == 0
+    assert training.frozen_steps(configs.edit(warm, {"task.freeze_backbone": True})) == 6
+    assert training.frozen_steps(training.staged(warm, 2)) == 2
