@@ -741,3 +741,32 @@ def _small(cv2, folder, row) -> np.ndarray | None:
     scale = min(1, 240 / max(image.shape))
     image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def augmentations(pictures: Sequence[np.ndarray], truth: Sequence, *, caption: str):
+    """Return a grid of one picture and what augmentation makes of it, for `widgets.slider`.
+
+    Args:
+        pictures, truth: of `augmentation.preview`: the first as it is, the others drawn.
+        caption: one line that says what is shown; printed.
+    """
+    print(caption)
+    columns = min(4, len(pictures))
+    rows = -(-len(pictures) // columns)
+    height, width = pictures[-1].shape[:2]
+    side = 11 / columns
+    figure, axes = _figure(rows, columns, (11, rows * (side * height / width + 0.25)))
+    for i, ax in enumerate(axes):
+        ax.set(xticks=[], yticks=[])
+        if i >= len(pictures):
+            ax.axis("off")
+            continue
+        ax.imshow(pictures[i])
+        for box in truth[i]:
+            draw_box(ax, box.xyxy, TRUTH, "-", None)
+        ax.set_title(
+            "as it is" if i == 0 else f"draw {i}", fontsize=9, weight=("bold", None)[i > 0]
+        )
+        for spine in ax.spines.values():
+            spine.set(edgecolor="#222", linewidth=2, visible=i == 0)
+    return _picture(figure, caption, photo=True)
