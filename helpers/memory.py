@@ -77,7 +77,7 @@ def probe(
         with log.open("w") as file, tqdm(desc="batch sizes", unit="size") as bar:
             child = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "helpers.memory", Path(scratch) / "config.yaml"),
+                    *(sys.executable, "-P", "-m", "helpers.memory", Path(scratch) / "config.yaml"),
                     *(str(first), str(most), said),
                 ],
                 stdin=subprocess.PIPE,

@@ -827,19 +827,25 @@ def inside(
         matched, candidates: of `anchors.matches` and `anchors.candidates`.
         found: the detector's detections.
         two_stages: whether it is a Faster R-CNN.
+
+    Raises CourseError for a `number` that the image has not.
     """
     from matplotlib import patheffects
     from matplotlib.lines import Line2D
     from matplotlib.patches import Rectangle
 
+    from helpers.errors import CourseError
+
+    if not 0 <= number < len(truth):
+        raise CourseError(f"number: {number}; the image has {len(truth)} objects, from 0")
     x1, y1, x2, y2 = truth[number].xyxy
     mine = matched[matched.class_id == number]
     used = mine[mine.data["used"]]
     left_out = mine[~mine.data["used"]][:12]
-    # Room for the object five times, and for all of its anchors.
+    # Room for the object three times, and for all of its anchors.
     edges = np.vstack([used.xyxy, [(x1, y1, x2, y2)]])
-    side = max(5 * max(x2 - x1, y2 - y1), 1.3 * np.ptp(edges[:, [0, 2]]), 64)
-    side = min(max(side, 1.3 * np.ptp(edges[:, [1, 3]])), *image.shape[:2])
+    side = max(2.6 * max(x2 - x1, y2 - y1), 1.15 * np.ptp(edges[:, [0, 2]]), 48)
+    side = min(max(side, 1.15 * np.ptp(edges[:, [1, 3]])), *image.shape[:2])
     left = float(np.clip((x1 + x2 - side) / 2, 0, image.shape[1] - side))
     top = float(np.clip((y1 + y2 - side) / 2, 0, image.shape[0] - side))
 
@@ -860,7 +866,12 @@ def inside(
         ax.set(xlim=(left, left + side), ylim=(top + side, top), xticks=[], yticks=[])
 
     levels = sorted(set(used.data["level"].tolist()))
-    shades = dict(zip(levels, ("#F0E442", THIRD, FOURTH, "#56B4E9", "#D55E00"), strict=False))
+    colours = ("#F0E442", THIRD, FOURTH, "#56B4E9", "#D55E00")
+    shades = {level: colours[level % len(colours)] for level in levels}  # the same in each figure
+    # Below the boxes, which mostly lie upon it.
+    for ax, shown in zip(axes, ((number,), *[range(len(truth))] * 2), strict=True):
+        for i in shown:
+            draw_box(ax, truth[i].xyxy, TRUTH, "-", None)
     for xyxy in left_out.xyxy:
         thin(axes[0], xyxy, "#DDDDDD", ":")
     for xyxy, level in zip(used.xyxy, used.data["level"], strict=True):
@@ -870,9 +881,6 @@ def inside(
     for xyxy, score in reversed(list(zip(close.xyxy, close.confidence, strict=True))):
         thin(axes[1], xyxy, PREDICTION, "--", 0.25 + 0.75 * float(score) / strongest)
     last = near(found, 30)
-    for ax, boxes in zip(axes, ((number,), range(len(truth)), range(len(truth))), strict=True):
-        for i in boxes:
-            draw_box(ax, truth[i].xyxy, TRUTH, "-", None)
     for xyxy, score in zip(last.xyxy, last.confidence, strict=True):
         draw_box(axes[2], xyxy, PREDICTION, "--", f"{score:.2f}")
 
