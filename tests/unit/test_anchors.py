@@ -81,7 +81,8 @@ def test_each_object_has_an_anchor_unless_it_is_difficult(found):
 def test_candidates_hold_what_the_detector_keeps(found):
     detector, image, _ = found
     before, after = anchors.candidates(detector, image), detector(image, threshold=0.3)
-    assert len(after) and len(before) > len(after)
+    assert len(after)
+    assert len(before) > len(after)
     assert list(before.confidence) == sorted(before.confidence, reverse=True)
     for xyxy, score in zip(after.xyxy, after.confidence, strict=True):
         near = [iou(xyxy, other) for other in before.xyxy]
