@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from helpers import config as configs
 from helpers.artifacts import artifact, read_manifest
 from helpers.detector import fit, fitted_size
 from helpers.errors import CourseError
@@ -108,6 +109,12 @@ def tiles_help(records: Path, tile: int, height: int, width: int) -> bool:
     return bool(sides) and large_enough and np.percentile(sides, 95) <= LARGEST * tile
 
 
+def at_training_size(config):
+    """Return `config` with the input size it trains at: a tile's, where its records hold tiles."""
+    tile = read_manifest(Path(config.task.train_data.input_path).parent)["counts"].get("tile")
+    return configs.edit(config, {"task.model.input_size": [tile, tile, 3]}) if tile else config
+
+
 def first_images(records: Path, count: int) -> list[np.ndarray]:
     """Return the first training images of a folder of records: RGB, uint8."""
     found = []
@@ -143,8 +150,8 @@ def _set_image(item, image: np.ndarray) -> None:
     feature["image/width"].int64_list.value[:] = [width]
 
 
-def _boxes(item, image: np.ndarray) -> np.ndarray:
-    """Boxes in pixels of `image`, xyxy, [n, 4]."""
+def boxes(item, image: np.ndarray) -> np.ndarray:
+    """Return the boxes of an example in pixels of `image`, xyxy, [n, 4]."""
     height, width = image.shape[:2]
     edges = np.array([values(item, edge) for edge in _EDGES], float)
     return edges.T.reshape(-1, 4) * [width, height, width, height]
@@ -160,7 +167,7 @@ def _corners(item, image, tile: int, per_object: int, per_image: int, draw: rand
             "train on whole images (tile = None)"
         )
     difficult = values(item, "image/object/difficult")
-    for box, skip in zip(_boxes(item, image), difficult, strict=True):
+    for box, skip in zip(boxes(item, image), difficult, strict=True):
         for _ in range(0 if skip else per_object):
             yield (
                 _start(box[0], box[2], width, tile, draw),
@@ -182,10 +189,10 @@ def _start(low: float, high: float, size: int, tile: int, draw: random.Random) -
 def _cut(item, image: np.ndarray, corner: tuple[int, int], tile: int, number: int):
     """Return the example of one tile, with the boxes that lie in it by half or more."""
     x, y = corner
-    boxes = _boxes(item, image) - [x, y, x, y]
-    inside = boxes.clip(0, tile)
+    moved = boxes(item, image) - [x, y, x, y]
+    inside = moved.clip(0, tile)
     area, kept_area = (
-        (b[:, 2] - b[:, 0]).clip(0) * (b[:, 3] - b[:, 1]).clip(0) for b in (boxes, inside)
+        (b[:, 2] - b[:, 0]).clip(0) * (b[:, 3] - b[:, 1]).clip(0) for b in (moved, inside)
     )
     keep = np.flatnonzero(kept_area >= KEPT * area.clip(1e-6))
     cut = type(item)()

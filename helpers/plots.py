@@ -899,3 +899,165 @@ def _small(cv2, folder, row) -> np.ndarray | None:
     scale = min(1, 240 / max(image.shape))
     image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def augmentations(pictures: Sequence[np.ndarray], truth: Sequence, *, caption: str):
+    """Return a grid of one picture and what augmentation makes of it, for `widgets.slider`.
+
+    Args:
+        pictures, truth: of `augmentation.preview`: the first as it is, the others drawn.
+        caption: one line that says what is shown; printed.
+    """
+    print(caption)
+    columns = min(4, len(pictures))
+    rows = -(-len(pictures) // columns)
+    height, width = pictures[-1].shape[:2]
+    side = 11 / columns
+    figure, axes = _figure(rows, columns, (11, rows * (side * height / width + 0.25)))
+    for i, ax in enumerate(axes):
+        ax.set(xticks=[], yticks=[])
+        if i >= len(pictures):
+            ax.axis("off")
+            continue
+        ax.imshow(pictures[i])
+        for box in truth[i]:
+            draw_box(ax, box.xyxy, TRUTH, "-", None)
+        ax.set_title(
+            "as it is" if i == 0 else f"draw {i}", fontsize=9, weight=("bold", None)[i > 0]
+        )
+        for spine in ax.spines.values():
+            spine.set(edgecolor="#222", linewidth=2, visible=i == 0)
+    return _picture(figure, caption, photo=True)
+
+
+def batch_probe(rows: Sequence[Mapping], *, caption: str):
+    """Show speed and memory over the batch size: rows of `memory.probe`.
+
+    On the right the dots are measured; the bars are arithmetic. What lies between is not explained.
+    """
+    tried = [row for row in rows if "images_per_second" in row]
+    if not tried:
+        return _nothing(caption)
+    figure, (speed, fill) = _figure(1, 2, (11, 3.4))
+    x, names = range(len(tried)), [row["batch"] for row in tried]
+    rates = [row["images_per_second"] for row in tried]
+    speed.plot(x, rates, "o-", color=TRUTH, lw=2)
+    for i, rate in enumerate(rates):
+        speed.annotate(f"{rate:.0f}", (i, rate), (0, 6), textcoords="offset points", ha="center")
+    speed.set(ylabel="images a second", ylim=(0, 1.2 * max(rates)))
+    parts = {
+        "libraries, before the first step": (["libraries_mb"], GREY),
+        "weights, gradients, optimizer": (["weights_mb", "gradients_mb", "optimizer_mb"], FOURTH),
+        "activations and the batch": (["activations_mb", "batch_mb"], THIRD),
+    }
+    left = np.zeros(len(tried))
+    for label, (columns, colour) in parts.items():
+        part = np.array([sum(row[column] for column in columns) for row in tried]) / 1000
+        fill.bar(x, part, 0.6, bottom=left, color=colour, label=label)
+        left += part
+    measured = [row["memory_mb"] / 1000 for row in tried]
+    fill.plot(x, measured, "D--", color=PREDICTION, mec="#222", lw=2, label="measured, at most")
+    fill.set(ylabel="memory, GB", ylim=(0, 1.15 * max(*measured, *left)))
+    for ax in (speed, fill):
+        ax.set_xticks(x, names)
+        ax.set(xlabel="batch: images in a step", xlim=(-0.6, len(tried) - 0.4))
+        _tidy(ax)
+    figure.legend(frameon=False, fontsize=8, loc="outside upper right", ncols=4)
+    return _show(figure, caption)
+
+
+def inside(
+    image: np.ndarray,
+    truth: Sequence,
+    *,
+    number: int,
+    matched,
+    candidates,
+    found,
+    two_stages: bool,
+    caption: str,
+) -> None:
+    """Show one object three times: its anchors, the boxes before the last choice, what is left.
+
+    Args:
+        image: RGB, uint8, [height, width, 3].
+        truth: its `annotations.Box`es, of which `number` (from 0) is shown close up.
+        matched, candidates: of `anchors.matches` and `anchors.candidates`.
+        found: the detector's detections.
+        two_stages: whether it is a Faster R-CNN.
+
+    Raises CourseError for a `number` that the image has not.
+    """
+    from matplotlib import patheffects
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Rectangle
+
+    from helpers.errors import CourseError
+
+    if not 0 <= number < len(truth):
+        raise CourseError(f"number: {number}; the image has {len(truth)} objects, from 0")
+    x1, y1, x2, y2 = truth[number].xyxy
+    mine = matched[matched.class_id == number]
+    used = mine[mine.data["used"]]
+    left_out = mine[~mine.data["used"]][:12]
+    # Room for the object three times, and for all of its anchors.
+    edges = np.vstack([used.xyxy, [(x1, y1, x2, y2)]])
+    side = max(2.6 * max(x2 - x1, y2 - y1), 1.15 * np.ptp(edges[:, [0, 2]]), 48)
+    side = min(max(side, 1.15 * np.ptp(edges[:, [1, 3]])), *image.shape[:2])
+    left = float(np.clip((x1 + x2 - side) / 2, 0, image.shape[1] - side))
+    top = float(np.clip((y1 + y2 - side) / 2, 0, image.shape[0] - side))
+
+    def near(boxes, most: int):
+        middle = (boxes.xyxy[:, :2] + boxes.xyxy[:, 2:]) / 2 - (left, top)
+        return boxes[((middle > 0) & (middle < side)).all(1)][:most]
+
+    figure, axes = _figure(1, 3, (11, 4.3))
+    rim = [patheffects.withStroke(linewidth=2, foreground="#111", alpha=0.5)]
+
+    def thin(ax, xyxy, colour, style, alpha=1.0):
+        size = (xyxy[2] - xyxy[0], xyxy[3] - xyxy[1])
+        options = {"fill": False, "ec": colour, "lw": 1.1, "ls": style, "alpha": alpha}
+        ax.add_patch(Rectangle(xyxy[:2], *size, path_effects=rim, **options))
+
+    for ax in axes:
+        ax.imshow(image, interpolation="bicubic")
+        ax.set(xlim=(left, left + side), ylim=(top + side, top), xticks=[], yticks=[])
+
+    levels = sorted(set(used.data["level"].tolist()))
+    colours = ("#F0E442", THIRD, FOURTH, "#56B4E9", "#D55E00")
+    shades = {level: colours[level % len(colours)] for level in levels}  # the same in each figure
+    # Below the boxes, which mostly lie upon it.
+    for ax, shown in zip(axes, ((number,), *[range(len(truth))] * 2), strict=True):
+        for i in shown:
+            draw_box(ax, truth[i].xyxy, TRUTH, "-", None)
+    for xyxy in left_out.xyxy:
+        thin(axes[0], xyxy, "#DDDDDD", ":")
+    for xyxy, level in zip(used.xyxy, used.data["level"], strict=True):
+        thin(axes[0], xyxy, shades[level], "--")
+    close = near(candidates, 30)
+    strongest = max([*close.confidence, 1e-6])
+    for xyxy, score in reversed(list(zip(close.xyxy, close.confidence, strict=True))):
+        thin(axes[1], xyxy, PREDICTION, "--", 0.25 + 0.75 * float(score) / strongest)
+    last = near(found, 30)
+    for xyxy, score in zip(last.xyxy, last.confidence, strict=True):
+        draw_box(axes[2], xyxy, PREDICTION, "--", f"{score:.2f}")
+
+    one = "anchor has" if len(used) == 1 else "anchors have"
+    best = f", overlap {used.confidence.max():.2f} at best" if len(used) else ""
+    what = "proposals of the first look" if two_stages else "boxes before any is dropped"
+    titles = (
+        f"{len(used)} {one} to find it{best}",
+        f"{len(close)} {what}",
+        f"{len(last)} left" + (" after the second look" if two_stages else " of them"),
+    )
+    for ax, title in zip(axes, titles, strict=True):
+        ax.set_title(title, fontsize=9)
+    lines = [Line2D([], [], color=TRUTH, lw=2, label="ground truth")]
+    for level in levels:
+        label = f"anchor of level {level} (every {2**level} pixels)"
+        lines.append(Line2D([], [], color=shades[level], ls="--", lw=1.5, label=label))
+    if len(left_out):
+        lines.append(Line2D([], [], color="#AAA", ls=":", lw=1.5, label="anchor left out"))
+    lines.append(Line2D([], [], color=PREDICTION, ls="--", lw=2, label="predicted, with score"))
+    figure.legend(handles=lines, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    _show(figure, caption, photo=True)

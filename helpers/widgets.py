@@ -1,5 +1,6 @@
 """All interactive parts of the lessons. Without a live kernel each shows its first state."""
 
+import contextlib
 from collections.abc import Callable
 
 
@@ -7,7 +8,8 @@ def slider(draw: Callable[[float], object], *, label: str, value: float = 0.5) -
     """Show what `draw(value)` returns (a figure or table), redrawn when the slider moves.
 
     Args:
-        draw: takes a number of 0..1, returns something that Jupyter can display.
+        draw: takes a number of 0..1, returns something that Jupyter can display. What it prints
+            stands above, once.
         label: what the slider sets.
         value: where it starts.
     """
@@ -26,4 +28,9 @@ def slider(draw: Callable[[float], object], *, label: str, value: float = 0.5) -
     )
     display(control)
     handle = display(draw(value), display_id=True)
-    control.observe(lambda change: handle.update(draw(change["new"])), names="value")
+
+    def redraw(change) -> None:
+        with contextlib.redirect_stdout(None):
+            handle.update(draw(change["new"]))
+
+    control.observe(redraw, names="value")
