@@ -16,6 +16,7 @@ class Budget:
     val_ratio: float  # part of the clips that is held out
     shards: int  # files per split in lesson 04
     fault_steps: int  # training steps on each of the planted faults in lesson 04
+    probe_seconds: float  # lesson 05 tries batches for so long
     ssd_preset: str
     ssd_weights: str  # what training starts from: a name of weights.start_from
     ssd_steps: int
@@ -38,6 +39,7 @@ PROFILES: dict[str, Budget] = {
         val_ratio=0.25,
         shards=1,
         fault_steps=2,
+        probe_seconds=3.0,
         ssd_preset="ssd_cpu",
         ssd_weights="nothing",
         ssd_steps=4,
@@ -59,6 +61,7 @@ PROFILES: dict[str, Budget] = {
         val_ratio=0.2,
         shards=2,
         fault_steps=80,
+        probe_seconds=20.0,
         ssd_preset="ssd_cpu",
         ssd_weights="nothing",
         ssd_steps=1500,
@@ -79,6 +82,7 @@ PROFILES: dict[str, Budget] = {
         val_ratio=0.2,
         shards=8,
         fault_steps=80,
+        probe_seconds=120.0,
         ssd_preset="ssd_resnet50_fpn_640",
         ssd_weights="coco",
         ssd_steps=25_000,

@@ -59,11 +59,14 @@ EXPECTED: dict[str, dict[str, Callable]] = {
         "old_fields": exactly(16),
         "num_classes": exactly(2),
         "training_images": lambda value: value >= 18,
+        # Of a detector of one class, for one of two: backbone and decoder, not the heads.
+        "restored_parts": exactly(2),
         "ssd_steps": exactly(4),
         "faster_rcnn_steps": exactly(4),
     },
     "06_train_ssd": {
         "steps": exactly(4),
+        "delivered_step": exactly(4),
         "AP": share,
         "AP50": share,
         "loss_first": positive,
@@ -72,6 +75,7 @@ EXPECTED: dict[str, dict[str, Callable]] = {
     },
     "07_train_faster_rcnn": {
         "steps": exactly(4),
+        "delivered_step": exactly(4),
         "AP": share,
         "AP50": share,
         "loss_first": positive,
@@ -87,6 +91,8 @@ EXPECTED: dict[str, dict[str, Callable]] = {
     },
     "11_video_inference": {"frames": exactly(15), "detections": lambda value: value >= 0},
     "12_outgrow_one_machine": {
+        "step_seconds": positive,
+        "gflops": positive,
         "beam_same": lambda value: value in (True, None),  # None where Beam is not set up
         # Two images a step, so one in each half: the loss per positive anchor differs most.
         "loss_apart": lambda value: 0 < value < 0.5,
