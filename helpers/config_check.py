@@ -130,6 +130,10 @@ def _augmentation(config) -> Iterator[str]:
         if kind not in known:
             fix = f"give {key}: null for none, or {', '.join(known)}"
             yield _line(f"{key}.type", kind, fix)
+        elif kind == "autoaug" and augmentation.autoaug.augmentation_name != "detection_v0":
+            fix = "it moves pixels, but not the boxes; give detection_v0"
+            name = augmentation.autoaug.augmentation_name
+            yield _line(f"{key}.autoaug.augmentation_name", name, fix)
     elif kind == "randaug":
         if missing := [name for name in _MOVING if name not in augmentation.randaug.exclude_ops]:
             fix = "here it moves pixels, but not the boxes; add " + ", ".join(missing)

@@ -155,8 +155,10 @@ def augmentation(draft: Draft) -> None:
         elif name == "autoaugment_image":
             if ssd:
                 key = f"{PARSER}.aug_type.type"
-                draft.changes[key] = "autoaug"
-                put(draft, path, APPROXIMATED, f"{key}: autoaug", "with the policy v0")
+                policy = f"{PARSER}.aug_type.autoaug.augmentation_name"
+                # Model Garden's default, v0, turns and shears pixels, but not boxes.
+                draft.changes |= {key: "autoaug", policy: "detection_v0"}
+                put(draft, path, APPROXIMATED, f"{key}: autoaug", "with the policy detection_v0")
             no_counterpart(
                 draft, path, "Faster R-CNN's would move pixels, not boxes; aug_scale_min and _max"
             )

@@ -306,6 +306,7 @@ def refused(config, changes, fault):
         ({"task.validation_data.parser.max_num_instances": 0}, r"validation_data.*instances: 0"),
         ({f"{PARSER}.unmatched_threshold": 0.5}, r"unmatched_threshold: 0.5; match_threshold is"),
         ({f"{PARSER}.aug_type.type": None}, r"aug_type.type: None; give .*null for none"),
+        ({f"{PARSER}.aug_type.type": "autoaug"}, r"augmentation_name: v0; it moves pixels"),
         ({"task.train_data.dtype": "float23"}, r"'float23'; give float32, bfloat16 or float16"),
         ({"task.train_data.global_batch_size": 0}, r"train_data.global_batch_size: 0; give 1"),
         ({"task.validation_data.global_batch_size": 0}, r"validation_data.global_batch_size: 0"),

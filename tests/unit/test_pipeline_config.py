@@ -482,7 +482,14 @@ def test_an_optimizer_keeps_its_numbers(edited, text, kind, values):
         (MODERN, "random_pad_image { }", {"aug_scale_min": 0.5, "aug_scale_max": 1.0}),
         (MODERN, "random_vertical_flip { }", {"aug_scale_max": 1.0, "aug_rand_hflip": False}),
         (MODERN, "random_adjust_hue { max_delta: 0.1 }", {"aug_type": None}),
-        (MODERN, "autoaugment_image { policy_name: 'v0' }", {"aug_type.type": "autoaug"}),
+        (
+            MODERN,
+            "autoaugment_image { policy_name: 'v0' }",
+            {
+                "aug_type.type": "autoaug",
+                "aug_type.autoaug.augmentation_name": "detection_v0",
+            },
+        ),
         (MODERN, "ssd_random_crop_pad { }", {"aug_type.type": "ssd_random_crop"}),
         (PLAIN, "ssd_random_crop { }", {"aug_type": None, "aug_scale_max": 2.0}),
         (PLAIN, "random_vertical_flip { }", {"aug_rand_vflip": True, "aug_rand_hflip": False}),
