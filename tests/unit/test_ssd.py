@@ -183,7 +183,8 @@ def test_steps_lower_the_loss_on_one_batch(built, batch):
     metrics = task.build_metrics(training=True)
     step = tf.function(lambda: task.train_step(batch, model, optimizer, metrics))
     losses = []
-    for _ in range(12):
+    # With ever other negatives to learn from, the first ten steps gain nothing.
+    for _ in range(40):
         step()
         losses.append({metric.name: float(metric.result()) for metric in metrics})
         for metric in metrics:
