@@ -96,7 +96,7 @@ def test_a_faster_rcnn_shows_its_proposals(tiny_config):
     detector = detectors.build(model, config, {1: "camera"})
     image = np.full((96, 160, 3), 90, np.uint8)
     assert len(anchors.candidates(detector, image, 10)) <= 10
-    matched = anchors.matches(detector, image, [Box("camera", 30.0, 30.0, 62.0, 70.0)])
+    matched = anchors.matches(detector, image, [Box("camera", 30.0, 20.0, 126.0, 84.0)])
     used = matched.data["used"]
     assert used.any()
     assert (~used).any()  # between the two thresholds of the first look
