@@ -206,7 +206,7 @@ def profile_step(config, *, steps: int = 5) -> Step:
 
         @tf.function
         def train_step(batch):
-            return task.train_step(batch, model, optimizer, metrics)["total_loss"]
+            return task.train_step(batch, model, optimizer, metrics)[task.loss]
 
         with timed("the first images"):
             options = tf.data.Options()
