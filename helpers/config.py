@@ -291,8 +291,8 @@ def _readable(value) -> str:
         return f"[{', '.join(shown)}]"
     if isinstance(value, float):
         return f"{value:g}"
-    if isinstance(value, str) and len(value) > 40 and "/" in value:
-        return "…/" + "/".join(value.split("/")[-2:])
+    if isinstance(value, str) and len(value) > 24 and "/" in value:
+        return "…/" + value.split("/")[-1]
     return "none" if value is None else str(value)
 
 

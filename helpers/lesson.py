@@ -27,6 +27,8 @@ for _name, _value in {
     "GRPC_VERBOSITY": "ERROR",
     "GLOG_minloglevel": "3",
     "AUTOGRAPH_VERBOSITY": "0",
+    # A kernel's PATH need not hold the environment that it runs in.
+    "TENSORBOARD_BINARY": str(Path(sys.executable).with_name("tensorboard")),
 }.items():
     os.environ.setdefault(_name, _value)
 

@@ -315,22 +315,21 @@ PRESETS = {preset.name: preset for preset in _TABLE}
 
 MEASURED = Path(__file__).parents[1] / "data" / "models.json"
 COLUMNS = {
-    "title": "detector",
-    "name": "preset",
-    "ancestor": "ancestor in the old API",
-    "input": "input, pixels",
-    "parameters": "parameters, millions",
-    "ms_per_image": "ms per image",
-    "ms_per_step": "ms per training step",
-    "step_memory_mb": "memory of a step, GB",
-    "weights": "weights to start from",
+    "title": "detector, preset",
+    "ancestor": "in the old API",
+    "input": "input",
+    "parameters": "million weights",
+    "ms_per_image": "ms an image",
+    "ms_per_step": "ms a step",
+    "step_memory_mb": "GB a step (images)",
+    "weights": "starts from",
 }
 
 
 def rows(measured: Path = MEASURED) -> list[dict]:
     """Return what is known of each preset, a dict a preset, in their order.
 
-    Keys: those of COLUMNS, `batch` (images a training step), `trained_on` (height and width of
+    Keys: name, those of COLUMNS, `batch` (images a training step), `trained_on` (height and width of
     those images) and `family`. Numbers come from `measured`, which tests/benchmarks/models.py
     writes: parameters that training changes, milliseconds by the clock, and megabytes (2^20 bytes)
     of the process at its largest. None where a preset was not measured.
@@ -360,12 +359,12 @@ def table(found: list[dict]) -> str:
 
 def _cell(row: dict, name: str) -> str:
     value = row[name]
+    if name == "title":
+        return f"{value}<br>`{row['name']}`"
     if name == "weights":
-        return value or "none"
+        return value or "nothing"
     if value is None:
         return "–"
-    if name == "name":
-        return f"`{value}`"
     if name == "input":
         return "x".join(map(str, value))
     if name == "parameters":

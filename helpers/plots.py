@@ -17,8 +17,7 @@ GREY = "#999999"
 LIGHT = {TRUTH: "#7CC4F0"}  # the same hue, for text on a dark rim
 SERIES = (TRUTH, PREDICTION, THIRD, FOURTH)
 FILM_CAPTION = (
-    "The same held-out frames at each evaluation, from the first at the top: the truth, and what "
-    "is detected with a score of 0.2 or more."
+    "Held-out frames at each evaluation, the first at the top; detections scored 0.2 or more."
 )
 MOST_ROWS = 6
 
