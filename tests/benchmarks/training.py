@@ -53,6 +53,7 @@ class Clock:
         self.began, self.prepare, self.evaluations = began, 0.0, []
         self.reports: list[tuple[float, bool]] = []  # when; whether an evaluation came before
         self.losses: list[float] = []
+        self.last = 0.0  # end of the last report or evaluation
 
     def now(self) -> float:
         return time.monotonic() - self.began
@@ -61,6 +62,11 @@ class Clock:
         fresh = len(self.evaluations) == sum(scored for _, scored in self.reports)
         self.reports.append((self.now(), not fresh))
         self.losses.append(loss)
+        self.last = self.now()
+
+    def evaluated(self, began: float) -> None:
+        self.last = self.now()
+        self.evaluations.append(self.last - began)
 
     def row(self) -> dict:
         times = [when for when, _ in self.reports]
@@ -76,7 +82,7 @@ class Clock:
             "evaluation": sum(self.evaluations),
             "loss_first": self.losses[0],
             "loss_last": self.losses[-1],
-            "last": max(times[-1], getattr(self, "scored", 0.0)),
+            "last": self.last,
         }
 
 
@@ -111,7 +117,7 @@ def ours(job: dict, clock: Clock) -> dict:
         began = clock.now()
         found, _ = evaluation.predict(detector, Path(job["images"]), truth)
         last.update(evaluation.coco_metrics(truth, found))
-        clock.evaluations.append(clock.now() - began)
+        clock.evaluated(began)
         return {"AP50": last["AP50"]}
 
     training.train(
@@ -160,7 +166,7 @@ def stock(job: dict, clock: Clock) -> dict:
     def scored(logs) -> None:
         # From the last report on: a checkpoint is written in it too, in the background.
         last.update({name: float(value) for name, value in logs.items()})
-        clock.evaluations.append(clock.now() - clock.reports[-1][0])
+        clock.evaluated(clock.reports[-1][0])
 
     train_lib.run_experiment(
         distribution_strategy=strategy,
