@@ -329,8 +329,8 @@ COLUMNS = {
 def rows(measured: Path = MEASURED) -> list[dict]:
     """Return what is known of each preset, a dict a preset, in their order.
 
-    Keys: name, those of COLUMNS, `batch` (images a training step), `trained_on` (height and width of
-    those images) and `family`. Numbers come from `measured`, which tests/benchmarks/models.py
+    Keys: name, family, those of COLUMNS, `batch` (images a training step) and `trained_on` (height
+    and width of those images). Numbers come from `measured`, which tests/benchmarks/models.py
     writes: parameters that training changes, milliseconds by the clock, and megabytes (2^20 bytes)
     of the process at its largest. None where a preset was not measured.
     """

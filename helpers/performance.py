@@ -415,7 +415,8 @@ def show_roofline(step: Step, machine: Machine, *, caption: str) -> None:
         spot = {"xytext": (-4, 3), "textcoords": "offset points", "ha": "right", "va": "bottom"}
         written = ax.annotate(text, (low[1], peak), fontsize=8.5, color=dark, **spot)
         taken.append(written.get_window_extent())
-    start = np.array([low[0] * 1.3, low[0] * 1.3 * machine.bandwidth])
+    # Where the slope has few neighbours: most kinds lie far below the ridge, or at it.
+    start = ridge / 8 * np.array([1, machine.bandwidth])
     run, rise = ax.transData.transform(start * 2) - ax.transData.transform(start)
     text = f"memory: {machine.bandwidth:.0f} GB/s"
     spot = {"xytext": (-3, 5), "textcoords": "offset points", "rotation_mode": "anchor"}
