@@ -82,7 +82,7 @@ def test_tensorboard_finds_the_curves(trained):
     from tensorboard.backend.event_processing import event_multiplexer
 
     # What TensorBoard itself reads the folder with: one run, of the two calls' files.
-    multiplexer = event_multiplexer.EventMultiplexer()
+    multiplexer = event_multiplexer.EventMultiplexer(size_guidance={"tensors": 0})  # all
     multiplexer.AddRunsFromDirectory(str(trained.folder / training.EVENTS)).Reload()
     (run,) = multiplexer.Runs()
     for name in ("total_loss", "AP50", "learning_rate", "images_per_second"):
