@@ -256,9 +256,10 @@ def save(detector: Detector, folder: Path, *, half: bool = False) -> None:
 
 
 def export(detector: Detector, folder: Path) -> None:
-    """Write a SavedModel: `tf.saved_model.load(folder).detect` is the detector's `run`.
+    """Write a SavedModel: after `saved = tf.saved_model.load(folder)`, `saved.detect` is `run`.
 
-    It needs TensorFlow to run, but none of this course and no Model Garden.
+    It needs TensorFlow to run, but none of this course and no Model Garden. Keep `saved`: it owns
+    the weights that `detect` uses.
     """
     import tensorflow as tf
 
