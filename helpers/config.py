@@ -169,6 +169,12 @@ def with_budget(
     steps = config.trainer.train_steps if train_steps is None else train_steps
     rate = schedule.initial_learning_rate if learning_rate is None else learning_rate
     batch = config.task.train_data.global_batch_size if batch_size is None else batch_size
+    kind = config.trainer.optimizer_config.learning_rate.type
+    if config.task.freeze_backbone and kind == "step_cosine_with_offset":
+        raise CourseError(
+            "config: has two stages already, and a single schedule would leave its backbone frozen "
+            "for ever; call with_budget first, training.staged after it"
+        )
     if rate is None or rate <= 0:
         raise CourseError(f"config: learning_rate: {rate}; give a rate above 0, such as 0.04")
     config = edit(

@@ -22,6 +22,8 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
+
 from helpers import models
 
 ROOT = Path(__file__).parents[2]
@@ -151,9 +153,10 @@ def measure(names: list[str]) -> None:
     """Measure presets into data/models.json, which is written after each."""
     page = json.loads(models.MEASURED.read_text()) if models.MEASURED.is_file() else {"rows": []}
     found = {row["name"]: row for row in page["rows"]}
-    quiet = os.getloadavg()[0] < 1
+    busy = psutil.cpu_percent(interval=3)
+    quiet = busy < 15
     if not quiet:
-        print(f"a load of {os.getloadavg()[0]:.1f}: times are left out; run again when it is quiet")
+        print(f"the processors are {busy:.0f} % busy: times are left out; run again when they rest")
     for name in names:
         found[name] = {"name": name} | child("images", name) | child("steps", name)
         if not quiet:

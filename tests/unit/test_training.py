@@ -622,3 +622,8 @@ def test_without_stages_the_config_alone_says_what_is_frozen(warm):
     assert training.frozen_steps(warm) == 0
     assert training.frozen_steps(configs.edit(warm, {"task.freeze_backbone": True})) == 6
     assert training.frozen_steps(training.staged(warm, 2)) == 2
+
+
+def test_one_schedule_does_not_silently_replace_two(warm):
+    with pytest.raises(CourseError, match="has two stages already"):
+        configs.with_budget(training.staged(warm, 2), train_steps=20)
