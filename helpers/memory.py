@@ -72,7 +72,12 @@ def probe(
     with tempfile.TemporaryDirectory(prefix="course-probe-") as scratch:
         said, log = Path(scratch) / "rows", Path(scratch) / "log"
         said.touch()
-        configs.save(at_training_size(config), Path(scratch) / "config.yaml")
+        # The rate is not what is tried, and a preset has no schedule yet.
+        rate = "trainer.optimizer_config.learning_rate"
+        steady = {f"{rate}.type": "constant", f"{rate}.constant.learning_rate": 1e-4}
+        steady["trainer.optimizer_config.warmup.type"] = None
+        config = configs.edit(at_training_size(config), steady)
+        configs.save(config, Path(scratch) / "config.yaml")
         place = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
         with log.open("w") as file, tqdm(desc="batch sizes", unit="size") as bar:
             child = subprocess.Popen(

@@ -574,7 +574,7 @@ def test_the_table_of_differences_reads(ssd, ready):
     rows = {key: (row["before"], row["after"]) for key, row in table.iterrows()}
     few, mine = ", ".join(["1e-07"] * 6), rows["task.train_data.input_path"][0]
     assert rows == {
-        "task.train_data.input_path": (mine, "…/04_records/train-*.tfrecord"),
+        "task.train_data.input_path": (mine, "…/train-*.tfrecord"),
         "task.init_checkpoint": ("none", "here/ckpt-1"),
         "trainer.optimizer_config.optimizer.adam.epsilon": ("1e-07", "1e-08"),
         # Of the cosine that it was, and of the defaults of the new type, nothing.
