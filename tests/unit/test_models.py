@@ -89,10 +89,10 @@ def test_a_preset_trains_evaluates_and_exports(
     config = narrow(name, tiny_records)
     task, model = detectors.build_model(config)
     detector = detectors.build(model, config, {1: "camera"})
-    if name != "ssd300_vgg16":
+    # On a small input these two are smaller networks.
+    if name not in ("ssd300_vgg16", "ssd_spinenet49_mobile"):
         row = {row["name"]: row for row in models.rows()}[name]
-        # None: not measured yet.
-        assert row["parameters"] in (None, detector.parameters)
+        assert row["parameters"] == detector.parameters
 
     batch = next(iter(task.build_inputs(config.task.train_data)))
     assert batch[0].shape == (1, *config.task.model.input_size)
@@ -151,12 +151,11 @@ def test_the_table_has_a_row_for_each_preset_in_their_order():
     assert [row["name"] for row in rows] == NAMES
     for row in rows:
         assert row["ancestor"] == PRESETS[row["name"]].ancestor
-        # None: not measured yet, or on a busy machine.
-        assert row["parameters"] is None or row["parameters"] > 100_000
-        assert row["ms_per_image"] is None or row["ms_per_image"] > 0
-        assert row["ms_per_step"] is None or row["ms_per_step"] > 0
+        assert row["parameters"] > 100_000
+        assert row["ms_per_image"] > 0
+        assert row["ms_per_step"] > row["ms_per_image"]
         # A process that has imported TensorFlow and Model Garden is larger than this already.
-        assert row["step_memory_mb"] is None or row["step_memory_mb"] > 300
+        assert row["step_memory_mb"] > 300
 
 
 def test_a_preset_that_was_not_measured_still_has_a_row(tmp_path):
