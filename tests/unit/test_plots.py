@@ -220,7 +220,7 @@ def test_the_film_strip_grows_below_the_curves(redrawn, tmp_path, capsys):
         if numbers[-1]:
             heights.append(Image.open(io.BytesIO(redrawn[-1][1].data)).height)
     assert heights[1] > 1.5 * heights[0]
-    assert capsys.readouterr().out.count("same held-out frames") == 1
+    assert capsys.readouterr().out.count(plots.FILM_CAPTION) == 1
 
 
 def test_the_ring_is_around_the_best_score(shown):
