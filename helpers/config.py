@@ -74,7 +74,12 @@ def _set(config, key: str, value) -> None:
         value = tuple(value)  # YAML has no tuples
     if type(old) is int and _annotation(config, key) is float:
         old = float(old)  # Model Garden itself writes anchor_size=3
-    if old is not None and value is not None and not _same_type(old, value):
+    # One word or a list of words, such as init_checkpoint_modules.
+    either = {str, list} <= {
+        typing.get_origin(kind) or kind for kind in typing.get_args(_annotation(config, key))
+    }
+    fits = isinstance(value, str | list | tuple) if either else _same_type(old, value)
+    if old is not None and value is not None and not fits:
         raise CourseError(
             f"config: {key}: {value!r} is of type {type(value).__name__}; "
             f"give {type(old).__name__}, such as {old!r}"

@@ -587,6 +587,15 @@ def test_the_table_of_differences_reads(ssd, ready):
     assert configs.table(ssd, ssd).empty
 
 
+def test_modules_are_one_word_or_a_list(presets):
+    for given in ("all", ["backbone"], ["backbone", "decoder"]):
+        for config in (presets["ssd_cpu"], presets["ssd_resnet50_fpn_640"]):
+            edited = configs.edit(config, {"task.init_checkpoint_modules": given})
+            assert edited.task.init_checkpoint_modules == given
+    with pytest.raises(CourseError, match="7 is of type int"):
+        configs.edit(presets["ssd_cpu"], {"task.init_checkpoint_modules": 7})
+
+
 def test_what_a_preset_changes_is_explained(presets):
     for name, config in presets.items():
         table = configs.table(configs.experiment(PRESETS[name]), config)
