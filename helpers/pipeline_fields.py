@@ -765,7 +765,7 @@ EXTRACTORS = (
     Extractor(
         r"faster_rcnn_resnet152.*",
         "faster_rcnn_resnet101_640",
-        {_RESNET: 152},
+        {f"{_MODEL}.backbone.resnet_v1.model_id": 152},
         "proposals come from an FPN, not from one map",
     ),
     Extractor(

@@ -249,7 +249,7 @@ def test_the_rate_has_fallen_when_training_ends(converted, name):
             "faster_rcnn_resnet101",
             "faster_rcnn_resnet101_640",
             {
-                "task.model.backbone.resnet.model_id": 101,
+                "task.model.backbone.resnet_v1.model_id": 101,
                 "trainer.optimizer_config.learning_rate.type": "stepwise",
                 "trainer.optimizer_config.learning_rate.stepwise.boundaries": [90_000, 120_000],
                 "trainer.optimizer_config.learning_rate.stepwise.values": [3e-4, 3e-5, 3e-6],
