@@ -95,7 +95,9 @@ def train(
     """
     import tensorflow as tf
 
-    configs.check(config)
+    # A training that goes on needs no weights to start from.
+    begun = tf.train.latest_checkpoint(str(Path(folder) / CHECKPOINTS))
+    configs.check(configs.edit(config, {"task.init_checkpoint": None}) if begun else config)
     strategy = workers.strategy(config)
     if (evaluate or len(watch)) and workers.count(strategy) > 1:
         raise CourseError(
