@@ -13,8 +13,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape  # as xml.sax.saxutils has it, which imports the network's libraries
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 from helpers.errors import CourseError
 
@@ -188,7 +188,7 @@ def write_voc(annotation: Annotation, path: Path | str, *, check: bool = True) -
         check_boxes(annotation, path.name)
     lines = [
         "<annotation>",
-        f"  <filename>{escape(annotation.image)}</filename>",
+        f"  <filename>{escape(annotation.image, quote=False)}</filename>",
         "  <size>",
         f"    <width>{annotation.width}</width>",
         f"    <height>{annotation.height}</height>",
@@ -199,7 +199,7 @@ def write_voc(annotation: Annotation, path: Path | str, *, check: bool = True) -
     for box in annotation.boxes:
         lines += [
             "  <object>",
-            f"    <name>{escape(box.label)}</name>",
+            f"    <name>{escape(box.label, quote=False)}</name>",
             "    <pose>Unspecified</pose>",
             f"    <truncated>{box.truncated:d}</truncated>",
             f"    <occluded>{box.occluded:d}</occluded>",
