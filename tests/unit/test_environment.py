@@ -125,7 +125,7 @@ def imported(folder: str) -> set[str]:
 def test_what_is_imported_is_named_in_requirements_in(folder):
     """A package that only came along with another goes away when that other one changes."""
     distributions = packages_distributions()
-    ours = {path.stem for path in (ROOT / "tests").rglob("*.py")} | {"helpers"}
+    ours = {path.stem for path in (ROOT / "tests").rglob("*.py")} | {"helpers", "tests"}
     missing = {}
     for module in imported(folder) - set(sys.stdlib_module_names) - ours:
         names = {canonicalize_name(name) for name in distributions.get(module, ["(not installed)"])}
