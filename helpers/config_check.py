@@ -241,6 +241,8 @@ def _falls_to_zero(rate) -> bool:
 def _boundaries(config, key: str, rate, constant_after: bool) -> Iterator[str]:
     """Rates by intervals: constant ones ("stepwise"), or each a half cosine."""
     steps, places = config.trainer.train_steps, list(rate.boundaries or [])
+    if config.task.freeze_backbone and not constant_after:
+        return  # two stages, of `training.staged`, which begin at 0 and end behind the last step
     values, wanted = list(rate.values or []), len(places) + constant_after
     if not places or places[0] < 1 or any(b <= a for a, b in pairwise(places)):
         fix = f"give rising steps from 1 on, such as [{steps // 2}, {steps * 3 // 4}]"
