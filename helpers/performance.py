@@ -354,7 +354,7 @@ def _numbers(tensor) -> int:
 
 def show_time(step: Step, *, caption: str) -> None:
     """Show where a step's time goes: by kind of operation, and in each by phase."""
-    figure, (ax,) = plots._figure(1, 1, (9, 0.36 * len(step.kinds) + 1.2))
+    figure, (ax,) = plots.new_figure(1, 1, (9, 0.36 * len(step.kinds) + 1.2))
     left = np.zeros(len(step.kinds))
     places = np.arange(len(step.kinds))
     for phase, colour in zip(PHASES, plots.SERIES, strict=False):
@@ -368,9 +368,9 @@ def show_time(step: Step, *, caption: str) -> None:
     ax.invert_yaxis()
     ax.margins(x=0.08)
     ax.set_xlabel(f"milliseconds of a step of {step.batch} images")
-    plots._tidy(ax)
+    plots.tidy(ax)
     ax.legend(frameon=False, fontsize=9, loc="lower right")
-    plots._show(figure, caption)
+    plots.show(figure, caption)
 
 
 def show_roofline(step: Step, machine: Machine, *, caption: str) -> None:
@@ -382,7 +382,7 @@ def show_roofline(step: Step, machine: Machine, *, caption: str) -> None:
     from matplotlib import patheffects
     from matplotlib.transforms import Bbox
 
-    figure, (ax,) = plots._figure(1, 1, (9, 5.2))
+    figure, (ax,) = plots.new_figure(1, 1, (9, 5.2))
     dark = "#222222"
     works = {kind: work for kind, work in step.kinds.items() if work.intensity and work.speed}
     works["the whole step"] = step.total
@@ -406,7 +406,7 @@ def show_roofline(step: Step, machine: Machine, *, caption: str) -> None:
     )
     ridge = top / machine.bandwidth
     ax.plot([low[0], ridge], [low[0] * machine.bandwidth, top], color=dark, lw=1.8)
-    plots._tidy(ax)
+    plots.tidy(ax)
     figure.canvas.draw()  # places are known from here on
     taken = []
     for (name, peak), style in zip(roofs.items(), ("-", "--"), strict=False):
@@ -444,7 +444,7 @@ def show_roofline(step: Step, machine: Machine, *, caption: str) -> None:
         label.set_in_layout(False)
         label.set_path_effects([patheffects.withStroke(linewidth=2.5, foreground="w")])
         _set_beside(label, size / 2 + 4, ax, taken)
-    plots._show(figure, caption)
+    plots.show(figure, caption)
 
 
 def _set_beside(label, gap: float, ax, taken: list) -> None:

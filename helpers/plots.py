@@ -53,7 +53,7 @@ def images(
     gap = 0.3 if titles else 0.06
     lines = any(map(len, truth or ())), any(map(len, detections or ()))
     tall = rows * (total / columns * height / width + gap) + (0.3 if any(lines) else 0)
-    figure, axes = _figure(rows, columns, (total, tall))
+    figure, axes = new_figure(rows, columns, (total, tall))
     for i, ax in enumerate(axes):
         ax.axis("off")
         if i >= len(pictures):
@@ -73,7 +73,7 @@ def images(
         if titles:
             ax.set_title(titles[i], fontsize=9)
     _legend(figure, *lines)
-    _show(figure, caption, photo=True)
+    show(figure, caption, photo=True)
 
 
 def live_history(
@@ -100,7 +100,7 @@ def live_history(
     )
     handles, shown = [None, None], None
 
-    def show(place: int, picture) -> None:
+    def put(place: int, picture) -> None:
         if handles[place] is None:
             print(captions[place])
             handles[place] = display(picture, display_id=True)
@@ -109,12 +109,12 @@ def live_history(
 
     def draw(rows: list[dict]) -> None:
         nonlocal shown
-        show(0, _picture(_history_figure({"": rows}, metric), captions[0]))
+        put(0, _picture(_history_figure({"": rows}, metric), captions[0]))
         looks = training.read_film(film) if film else []
         if looks and [look["step"] for look in looks] != shown:
             shown = [look["step"] for look in looks]
             figure = _film_figure(looks, pictures, truth, rows, metric, MOST_ROWS)
-            show(1, _picture(figure, captions[1], photo=True))
+            put(1, _picture(figure, captions[1], photo=True))
 
     return draw
 
@@ -145,7 +145,7 @@ def film_strip(
     """
     if not len(film) or not len(pictures):
         return _nothing(caption)
-    _show(_film_figure(film, pictures, truth, history, metric, most), caption, photo=True)
+    show(_film_figure(film, pictures, truth, history, metric, most), caption, photo=True)
 
 
 def _film_figure(film, pictures, truth, history, metric: str, most: int):
@@ -165,7 +165,7 @@ def _film_figure(film, pictures, truth, history, metric: str, most: int):
         cv2.resize(picture[y1:y2, x1:x2], (2 * wide, 2 * tall), interpolation=cv2.INTER_CUBIC)
         for picture, (x1, y1, x2, y2) in zip(pictures, windows, strict=True)
     ]
-    figure, (ax,) = _figure(1, 1, (width / 100, height / 100 + 0.32))
+    figure, (ax,) = new_figure(1, 1, (width / 100, height / 100 + 0.32))
     ax.axis("off")
     for row, look in enumerate(film):
         top = row * (tall + gap)
@@ -247,12 +247,12 @@ def history(histories: Mapping[str, list[dict]], *, metric: str = "AP50", captio
 
     Where no row has the metric, the loss is shown alone.
     """
-    return _show(_history_figure(histories, metric), caption)
+    return show(_history_figure(histories, metric), caption)
 
 
 def precision_recall(curves: Mapping[str, Mapping[str, np.ndarray]], *, caption: str):
     """Show precision over recall, and both over the score: {title: precision_recall(…)}."""
-    figure, axes = _figure(1, 2, (11, 3.8))
+    figure, axes = new_figure(1, 2, (11, 3.8))
     for (title, curve), colour in zip(curves.items(), SERIES, strict=False):
         axes[0].plot(curve["recall"], curve["precision"], color=colour, label=title)
         axes[1].plot(curve["score"], curve["precision"], color=colour, label=f"{title}: precision")
@@ -261,14 +261,14 @@ def precision_recall(curves: Mapping[str, Mapping[str, np.ndarray]], *, caption:
     axes[1].set(xlabel="score threshold", ylabel="precision, recall")
     for ax in axes:
         ax.set(xlim=(0, 1.01), ylim=(0, 1.03))
-        _tidy(ax)
+        tidy(ax)
         ax.legend(frameon=False, fontsize=8, loc="lower left")
-    return _show(figure, caption)
+    return show(figure, caption)
 
 
 def scores(table: Mapping[str, Mapping], *, caption: str):
     """Show AP50 with its interval, and AP, as bars: {title: metrics of the detector}."""
-    figure, (ax,) = _figure(1, 1, (8, 0.75 * len(table) + 1.3))
+    figure, (ax,) = new_figure(1, 1, (8, 0.75 * len(table) + 1.3))
     for i, (title, row) in enumerate(table.items()):
         low, high = row["AP50"] - row["AP50_low"], row["AP50_high"] - row["AP50"]
         ax.barh(i - 0.19, row["AP50"], 0.34, color=TRUTH, label="AP50" if i == 0 else None)
@@ -280,14 +280,14 @@ def scores(table: Mapping[str, Mapping], *, caption: str):
         ax.text(0.01, i + 0.19, f"{row['AP']:.3f}", va="center", color="k", fontsize=9)
         ax.text(-0.01, i, title, va="center", ha="right", fontsize=9)
     ax.set(xlim=(0, 1), ylim=(len(table) - 0.5, -0.5), yticks=[])
-    _tidy(ax)
+    tidy(ax)
     figure.legend(frameon=False, fontsize=8, loc="outside lower right", ncols=2)
-    return _show(figure, caption)
+    return show(figure, caption)
 
 
 def error_bars(table: Mapping[str, Mapping[str, int]], *, caption: str):
     """Show what went wrong, by kind, for several detectors: {title: evaluation.errors(…)}."""
-    figure, (ax,) = _figure(1, 1, (8, 3))
+    figure, (ax,) = new_figure(1, 1, (8, 3))
     kinds = list(next(iter(table.values())))
     width = 0.8 / len(table)
     for i, ((title, counts), colour) in enumerate(zip(table.items(), SERIES, strict=False)):
@@ -296,9 +296,9 @@ def error_bars(table: Mapping[str, Mapping[str, int]], *, caption: str):
         ax.bar_label(bars, fontsize=8)
     ax.set_xticks(range(len(kinds)), kinds)
     ax.set_ylabel("how many")
-    _tidy(ax)
+    tidy(ax)
     ax.legend(frameon=False, fontsize=8)
-    return _show(figure, caption)
+    return show(figure, caption)
 
 
 def consequences(results: Mapping[str, Mapping], *, caption: str):
@@ -306,7 +306,7 @@ def consequences(results: Mapping[str, Mapping], *, caption: str):
 
     `results` is what `faults.consequences` returns: name -> {"loss", "found", "objects"}.
     """
-    figure, (losses, bars) = _figure(1, 2, (11, 3.6))
+    figure, (losses, bars) = new_figure(1, 2, (11, 3.6))
     colours = (*SERIES, "#D55E00", "#56B4E9", GREY)
     for y, ((name, result), colour) in enumerate(zip(results.items(), colours, strict=False)):
         loss = result["loss"]
@@ -320,10 +320,10 @@ def consequences(results: Mapping[str, Mapping], *, caption: str):
     bars.set(xlabel=f"objects found, of {most}", xlim=(0, most * 1.05))
     bars.set_yticks(range(len(results)), list(results))
     bars.invert_yaxis()
-    _tidy(losses)
-    _tidy(bars)
+    tidy(losses)
+    tidy(bars)
     figure.legend(frameon=False, fontsize=8, loc="outside upper left", ncols=3, handlelength=3)
-    return _show(figure, caption)
+    return show(figure, caption)
 
 
 def histogram(
@@ -342,7 +342,7 @@ def histogram(
     series = {name: list(part) for name, part in series.items() if len(part)}
     if not series:
         return _nothing(caption)
-    figure, (ax,) = _figure(1, 1, (8, 2.8))
+    figure, (ax,) = new_figure(1, 1, (8, 2.8))
     ax.hist(
         list(series.values()),
         bins=bins,
@@ -357,17 +357,17 @@ def histogram(
         ax.axvline(value, color=colour, lw=2, ls="--", label=name)
     ax.set(xlabel=label, ylabel="how many")
     ax.yaxis.get_major_locator().set_params(integer=True)
-    _tidy(ax)
+    tidy(ax)
     if marks or "" not in series:
         ax.legend(frameon=False, fontsize=8)
-    _show(figure, caption)
+    show(figure, caption)
 
 
 def class_bars(counts: Mapping[str, Mapping[str, int]], *, caption: str) -> None:
     """Show the objects of each class: {label: {"counted": n, "difficult": m}}."""
     if not counts:
         return _nothing(caption)
-    figure, (ax,) = _figure(1, 1, (8, 0.42 * len(counts) + 1.1))
+    figure, (ax,) = new_figure(1, 1, (8, 0.42 * len(counts) + 1.1))
     for y, row in enumerate(counts.values()):
         ax.barh(y, row["counted"], 0.7, color=TRUTH)
         ax.barh(y, row["difficult"], 0.7, left=row["counted"], color=GREY)
@@ -377,12 +377,12 @@ def class_bars(counts: Mapping[str, Mapping[str, int]], *, caption: str) -> None
     ax.invert_yaxis()
     ax.margins(x=0.12)
     ax.set_xlabel("objects")
-    _tidy(ax)
+    tidy(ax)
     handles = [_patch(TRUTH, "counted")]
     if any(row["difficult"] for row in counts.values()):
         handles.append(_patch(GREY, "marked difficult"))
     figure.legend(handles=handles, frameon=False, fontsize=8, loc="outside upper right", ncols=2)
-    _show(figure, caption)
+    show(figure, caption)
 
 
 def heights_over_distance(
@@ -399,17 +399,17 @@ def heights_over_distance(
     if not len(distance):
         return _nothing(caption)
     height = np.asarray(rows["ymax"], float) - np.asarray(rows["ymin"], float)
-    figure, (ax,) = _figure(1, 1, (8, 3.2))
+    figure, (ax,) = new_figure(1, 1, (8, 3.2))
     ax.plot(distance, height, "o", ms=3, alpha=0.35, mew=0, color=TRUTH)
     named = zip((lines or {}).items(), (PREDICTION, THIRD, FOURTH), strict=False)
     for (name, value), colour in named:
         ax.axhline(value, color=colour, lw=2, ls="--", label=name)
     ax.set(xlabel="distance, metres", ylabel="height in the picture, pixels", yscale="log")
     ax.yaxis.set_major_formatter("{x:.0f}")
-    _tidy(ax)
+    tidy(ax)
     if lines:
         ax.legend(frameon=False, fontsize=8)
-    _show(figure, caption)
+    show(figure, caption)
 
 
 def detections_over_time(rows: Mapping[str, Sequence], *, caption: str) -> None:
@@ -421,13 +421,13 @@ def detections_over_time(rows: Mapping[str, Sequence], *, caption: str) -> None:
     if not len(time):
         return _nothing(caption)
     height = np.asarray(rows["ymax"], float) - np.asarray(rows["ymin"], float)
-    figure, (ax,) = _figure(1, 1, (9, 3.2))
+    figure, (ax,) = new_figure(1, 1, (9, 3.2))
     dots = ax.scatter(time, height, c=rows["score"], s=16, cmap="cividis_r", vmin=0, vmax=1)
     figure.colorbar(dots, ax=ax, label="score")
     ax.set(xlabel="time in the video, s", ylabel="height of the box, pixels", xlim=(0, None))
     ax.set_ylim(0, None)
-    _tidy(ax)
-    _show(figure, caption)
+    tidy(ax)
+    show(figure, caption)
 
 
 def learning_rate(config, *, caption: str):
@@ -437,18 +437,18 @@ def learning_rate(config, *, caption: str):
     options = config.trainer.optimizer_config
     rate = optimization.OptimizerFactory(options).build_learning_rate()
     steps = np.linspace(0, config.trainer.train_steps, 200)
-    figure, (ax,) = _figure(1, 1, (8, 2.4))
+    figure, (ax,) = new_figure(1, 1, (8, 2.4))
     ax.plot(steps, [float(rate(step)) for step in steps], color=TRUTH, lw=2)
     ax.set(xlabel="training step", ylabel="learning rate", xlim=(0, None), ylim=(0, None))
-    _tidy(ax)
-    return _show(figure, caption)
+    tidy(ax)
+    return show(figure, caption)
 
 
 def split_strip(clips: Mapping[str, Mapping[str, int]], *, caption: str):
     """Show which clips train and which are held out: {clip: {"train": n, "val": n}} images."""
     if not clips:
         return _nothing(caption)
-    figure, (ax,) = _figure(1, 1, (8, 0.2 * len(clips) + 0.9))
+    figure, (ax,) = new_figure(1, 1, (8, 0.2 * len(clips) + 0.9))
     for y, (_clip, counts) in enumerate(clips.items()):
         left = 0
         for name, colour in (("train", TRUTH), ("val", PREDICTION)):
@@ -457,20 +457,20 @@ def split_strip(clips: Mapping[str, Mapping[str, int]], *, caption: str):
     ax.set_yticks(range(len(clips)), list(clips), fontsize=7)
     ax.set_ylim(len(clips) - 0.4, -0.6)
     ax.set_xlabel("images")
-    _tidy(ax)
+    tidy(ax)
     handles = [
         _patch(TRUTH, "trains the detector"),
         _patch(PREDICTION, "held out: only ever scored"),
     ]
     figure.legend(handles=handles, frameon=False, fontsize=8, loc="outside upper right", ncols=2)
-    return _show(figure, caption)
+    return show(figure, caption)
 
 
 def _history_figure(histories: Mapping[str, list[dict]], metric: str):
     scored = {t: [r for r in rows if r.get(metric) is not None] for t, rows in histories.items()}
     # While one training runs its scores are still to come: their place is kept.
     alone = len(histories) > 1 and not any(scored.values())
-    figure, axes = _figure(1, 1, (8, 3)) if alone else _figure(1, 2, (11, 3))
+    figure, axes = new_figure(1, 1, (8, 3)) if alone else new_figure(1, 2, (11, 3))
     for (title, rows), colour in zip(histories.items(), SERIES, strict=False):
         axes[0].plot(
             [row["step"] for row in rows],
@@ -500,22 +500,25 @@ def _history_figure(histories: Mapping[str, list[dict]], metric: str):
     for ax in axes:
         ax.set_xlabel("training step")
         ax.set_xlim(0, last * 1.02)
-        _tidy(ax)
+        tidy(ax)
     if any(histories):
         axes[0].legend(frameon=False, fontsize=8)
     return figure
 
 
-def _figure(rows: int, columns: int, size: tuple[float, float]):
-    import matplotlib.pyplot as plt
+def new_figure(rows: int, columns: int, size: tuple[float, float]):
+    """Return a figure and the list of its axes, row by row; `size` is in inches.
 
-    figure, axes = plt.subplots(
-        rows, columns, figsize=size, dpi=80, squeeze=False, layout="constrained"
-    )
-    return figure, list(axes.flat)
+    Without pyplot, which would keep each figure in memory until it is closed, and which depends
+    on a display and on Jupyter's backend (Model Garden switches that off when it is imported).
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, dpi=80, layout="constrained")
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
-def _show(figure, caption: str, *, photo: bool = False) -> None:
+def show(figure, caption: str, *, photo: bool = False) -> None:
     """Print the caption and display the figure, with the caption as alt text."""
     from IPython.display import display
 
@@ -524,12 +527,7 @@ def _show(figure, caption: str, *, photo: bool = False) -> None:
 
 
 def _picture(figure, caption: str, *, photo: bool = False):
-    """Draw a figure once, and close it.
-
-    Photographs become JPEG: as PNG a page of them would take megabytes. Drawn here, and not by
-    Jupyter's matplotlib backend, because Model Garden switches that off when it is imported.
-    """
-    import matplotlib.pyplot as plt
+    """Draw a figure: photographs as JPEG, since as PNG a page of them would take megabytes."""
     from IPython.display import Image
 
     file = io.BytesIO()
@@ -537,7 +535,6 @@ def _picture(figure, caption: str, *, photo: bool = False):
         figure.savefig(file, format="jpeg", dpi=100, pil_kwargs={"quality": 80})
     else:
         figure.savefig(file, format="png")
-    plt.close(figure)
     return Image(file.getvalue(), format="jpeg" if photo else "png", alt=caption)
 
 
@@ -604,7 +601,7 @@ def _patch(colour: str, label: str):
     return Patch(color=colour, label=label)
 
 
-def _tidy(ax) -> None:
+def tidy(ax) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(alpha=0.25)
     ax.set_axisbelow(True)
@@ -628,7 +625,7 @@ def statistics(
     if rest := [row for label in labels[3:] for row in parts[label]]:
         groups[f"{len(labels) - 3} more"] = rest
     colours = dict(zip(groups, SERIES, strict=False))
-    figure, axes = _figure(2, 3, (11, 6.2))
+    figure, axes = new_figure(2, 3, (11, 6.2))
 
     per_image = np.unique([row["image"] for row in rows], return_counts=True)[1]
     counts = np.bincount(per_image)
@@ -679,7 +676,7 @@ def statistics(
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter("")
     for ax in axes[:5]:
-        _tidy(ax)
+        tidy(ax)
 
     places = [[row[column] for row in rows] for column in ("y", "x")]
     grid, _, _ = np.histogram2d(*places, bins=(18, 32), range=((0, 1), (0, 1)))
@@ -697,7 +694,7 @@ def statistics(
         f"{len(rows)} objects in {images} images, at an input of {input_size[0]}x{input_size[1]}"
     )
     figure.suptitle(title, fontsize=10)
-    return _show(figure, caption)
+    return show(figure, caption)
 
 
 def findings(
@@ -736,7 +733,7 @@ def findings(
     columns = min(4, len(order))
     rows = -(-len(order) // columns)
     # Room for four lines of text below each picture.
-    figure, axes = _figure(rows, columns, (11, 3.4 * rows))
+    figure, axes = new_figure(rows, columns, (11, 3.4 * rows))
     figure.get_layout_engine().set(h_pad=0.35)
     for ax, finding in zip(axes, order, strict=False):
         name, annotation = places[finding.file]
@@ -747,7 +744,7 @@ def findings(
         ax.annotate(fill(text, 44), (0, 0), (0, -4), fontsize=7, **under)
     for ax in axes:
         ax.axis("off")
-    return _show(figure, caption, photo=True)
+    return show(figure, caption, photo=True)
 
 
 def _draw_finding(ax, path, annotation, finding) -> None:
@@ -843,7 +840,7 @@ def contact_sheet(folder, *, clip: str | None = None, most: int = 40, columns: i
     shapes = [picture.shape for picture in pictures if picture is not None] or [(9, 16)]
     aspect = float(np.median([shape[0] / shape[1] for shape in shapes]))
     side = 11 / columns
-    figure, axes = _figure(lines, columns, (11, lines * (side * min(aspect, 1.4) + 0.36) + 0.4))
+    figure, axes = new_figure(lines, columns, (11, lines * (side * min(aspect, 1.4) + 0.36) + 0.4))
     for ax, row, picture in zip(axes, rows, pictures, strict=False):
         reason = row.get("reason") or ""
         colour, style = looks[reason]
@@ -876,7 +873,7 @@ def contact_sheet(folder, *, clip: str | None = None, most: int = 40, columns: i
         if name in {row.get("reason") or "" for row in rows}
     ]
     figure.legend(handles=handles, loc="outside lower right", ncols=4, frameon=False, fontsize=8)
-    _show(figure, caption, photo=True)
+    show(figure, caption, photo=True)
 
 
 def _evenly(rows: list, most: int) -> list:
@@ -912,7 +909,7 @@ def augmentations(pictures: Sequence[np.ndarray], truth: Sequence, *, caption: s
     rows = -(-len(pictures) // columns)
     height, width = pictures[-1].shape[:2]
     side = 11 / columns
-    figure, axes = _figure(rows, columns, (11, rows * (side * height / width + 0.25)))
+    figure, axes = new_figure(rows, columns, (11, rows * (side * height / width + 0.25)))
     for i, ax in enumerate(axes):
         ax.set(xticks=[], yticks=[])
         if i >= len(pictures):
@@ -937,7 +934,7 @@ def batch_probe(rows: Sequence[Mapping], *, caption: str):
     tried = [row for row in rows if "images_per_second" in row]
     if not tried:
         return _nothing(caption)
-    figure, (speed, fill) = _figure(1, 2, (11, 3.4))
+    figure, (speed, fill) = new_figure(1, 2, (11, 3.4))
     x, names = range(len(tried)), [row["batch"] for row in tried]
     rates = [row["images_per_second"] for row in tried]
     speed.plot(x, rates, "o-", color=TRUTH, lw=2)
@@ -960,9 +957,9 @@ def batch_probe(rows: Sequence[Mapping], *, caption: str):
     for ax in (speed, fill):
         ax.set_xticks(x, names)
         ax.set(xlabel="batch: images in a step", xlim=(-0.6, len(tried) - 0.4))
-        _tidy(ax)
+        tidy(ax)
     figure.legend(frameon=False, fontsize=8, loc="outside upper right", ncols=4)
-    return _show(figure, caption)
+    return show(figure, caption)
 
 
 def inside(
@@ -1010,7 +1007,7 @@ def inside(
         middle = (boxes.xyxy[:, :2] + boxes.xyxy[:, 2:]) / 2 - (left, top)
         return boxes[((middle > 0) & (middle < side)).all(1)][:most]
 
-    figure, axes = _figure(1, 3, (11, 4.3))
+    figure, axes = new_figure(1, 3, (11, 4.3))
     rim = [patheffects.withStroke(linewidth=2, foreground="#111", alpha=0.5)]
 
     def thin(ax, xyxy, colour, style, alpha=1.0):
@@ -1059,4 +1056,4 @@ def inside(
         lines.append(Line2D([], [], color="#AAA", ls=":", lw=1.5, label="anchor left out"))
     lines.append(Line2D([], [], color=PREDICTION, ls="--", lw=2, label="predicted, with score"))
     figure.legend(handles=lines, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    _show(figure, caption, photo=True)
+    show(figure, caption, photo=True)

@@ -74,8 +74,8 @@ def result_picture(workspace: Path, path: Path) -> None:
     a tile of the training, and its box is loose.
     """
     import cv2
-    import matplotlib.pyplot as plt
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from helpers import plots, video
 
@@ -84,7 +84,7 @@ def result_picture(workspace: Path, path: Path) -> None:
     number = rows[height.between(100, 200)].sort_values("score")["frame"].iloc[-1]
     (source,) = (workspace / "11_source" / "clips").glob("*.mp4")
     ((_, image),) = video.decode(source, {int(number)})
-    figure = plt.figure(figsize=(image.shape[1] / 100, image.shape[0] / 100), dpi=100)
+    figure = Figure(figsize=(image.shape[1] / 100, image.shape[0] / 100), dpi=100)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
     axes.axis("off")
@@ -92,7 +92,6 @@ def result_picture(workspace: Path, path: Path) -> None:
         xyxy = (row.xmin, row.ymin, row.xmax, row.ymax)
         plots.draw_box(axes, xyxy, plots.PREDICTION, "--", f"{row.label} {row.score:.2f}")
     figure.savefig(path, pil_kwargs={"quality": 85})
-    plt.close(figure)
 
 
 def clean(name: str, source: Any, executed: Any) -> Any:

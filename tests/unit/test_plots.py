@@ -124,11 +124,12 @@ def test_without_anything_to_show_only_the_caption_is_printed(name, shown, capsy
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_figures_are_closed(name, shown):
+def test_figures_are_not_kept(name, shown):
     import matplotlib.pyplot as plt
 
+    before = plt.get_fignums()
     FIGURES[name]()
-    assert plt.get_fignums() == []
+    assert plt.get_fignums() == before
 
 
 def pixels(shown) -> np.ndarray:
