@@ -46,7 +46,7 @@ def matches(detector, image: np.ndarray, boxes: Sequence[Box]):
     truth = np.array(
         [[boxes[i].ymin, boxes[i].xmin, boxes[i].ymax, boxes[i].xmax] for i in counted]
     )
-    yxyx, levels = _flat(detectors._anchors(detector.config))
+    yxyx, levels = _flat(detectors.anchor_boxes(detector.config))
     labeler = _labeler(detector.config)
     overlap = labeler.similarity_calc(yxyx, tf.constant(truth * scale, tf.float32))
     which, state = (t.numpy() for t in labeler.matcher(overlap))
@@ -77,14 +77,14 @@ def candidates(detector, image: np.ndarray, count: int = 200):
 
     model = detector.model
     small = detectors.fit(image, *detector.input_size)
-    pyramid = model.backbone(detectors._canvas(small, *detector.input_size), training=False)
+    pyramid = model.backbone(detectors.canvas(small, *detector.input_size), training=False)
     raw_scores, raw_boxes, _ = model.head(model.decoder(pyramid, training=False), training=False)
     classes = detector.config.task.model.num_classes
     scores = [tf.sigmoid(tf.reshape(raw_scores[level], [-1, classes])) for level in raw_scores]
     scores = tf.concat(scores, 0).numpy()[:, 1:]  # class 0 is the background
     best = np.argsort(-scores.max(1), kind="stable")[:count]
     coded = np.concatenate([raw_boxes[level].numpy().reshape(-1, 4) for level in raw_boxes])
-    yxyx, _ = _flat(detectors._anchors(detector.config))
+    yxyx, _ = _flat(detectors.anchor_boxes(detector.config))
     weights = detector.config.task.model.detection_generator.box_coder_weights
     found = box_ops.decode_boxes(coded[best], yxyx[best], weights).numpy()
     found /= np.tile(np.array(small.shape[:2]) / image.shape[:2], 2)

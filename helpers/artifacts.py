@@ -111,9 +111,7 @@ def make_folder(
 
 def write_manifest(folder: Path, maker: str, inputs: dict, parameters: dict, counts: dict) -> None:
     """Write the manifest that declares `folder` whole: the last thing written into it."""
-    part = folder / f".{MANIFEST}"
-    part.write_text(manifest_text(maker, inputs, parameters, counts), encoding="utf-8")
-    part.replace(folder / MANIFEST)
+    write_text(folder / MANIFEST, manifest_text(maker, inputs, parameters, counts))
 
 
 def manifest_text(maker: str, inputs: dict, parameters: dict, counts: dict) -> str:
@@ -127,6 +125,17 @@ def manifest_text(maker: str, inputs: dict, parameters: dict, counts: dict) -> s
         "versions": _versions(),
     }
     return json.dumps(manifest, indent=1, default=str) + "\n"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file (UTF-8, line ends as they are) that is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.draft-{os.getpid()}")
+    try:
+        draft.write_text(text, encoding="utf-8", newline="")
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def is_current(folder: Path, fingerprint: str) -> bool:

@@ -13,15 +13,13 @@ import numpy as np
 
 from helpers import config as configs
 from helpers.annotations import Box, read_label_map
+from helpers.config_check import MOVING
 from helpers.detector import fit
 from helpers.errors import CourseError
 from helpers.inputs import at_training_size, boxes, decoded
 from helpers.tfrecord import read, values, write
 
 KINDS = ("zoom", "crop", "colours", "randaug", "autoaug")
-
-# That of ImageNet, which Model Garden's parsers normalise by.
-_MEAN, _DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 _OLD = (
     "random_horizontal_flip",
@@ -59,7 +57,7 @@ _OFF = {
 }
 # What RandAugment holds beside colours. A Faster R-CNN's parser moves the pixels and leaves the
 # boxes where they were; Cutout may cover an object whose box stays.
-_MOVES = ["Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY", "Cutout"]
+_MOVES = [*MOVING, "Cutout"]
 # Not a matter of strength: each takes most of the picture away, however low the magnitude.
 _HARSH = ["Invert", "Posterize", "Solarize", "SolarizeAdd", "Equalize"]
 
@@ -153,6 +151,8 @@ def preview(
 
     Raises CourseError when the records have fewer such images.
     """
+    from official.vision.ops import preprocess_ops
+
     pattern = Path(config.task.train_data.input_path)
     names = {i: name for name, i in read_label_map(pattern.parent / "label_map.pbtxt").items()}
     config = at_training_size(config)
@@ -177,7 +177,7 @@ def preview(
         write(path, [item])
         batch, labels = _batch(config, path, count, seed)
     for i, normalised in enumerate(batch):
-        pixels = (normalised * _DEVIATION + _MEAN) * 255
+        pixels = (normalised * preprocess_ops.STDDEV_NORM + preprocess_ops.MEAN_NORM) * 255
         images.append(pixels.round().clip(0, 255).astype(np.uint8))
         objects = _objects(config, labels, i)
         truth.append([Box(names[number], x1, y1, x2, y2) for number, (y1, x1, y2, x2) in objects])

@@ -18,7 +18,7 @@ import yaml
 
 from helpers import config_check
 from helpers.annotations import read_label_map
-from helpers.artifacts import artifact, read_manifest
+from helpers.artifacts import artifact, read_manifest, write_text
 from helpers.config_keys import meaning
 from helpers.errors import CourseError
 from helpers.models import PRESETS, Preset
@@ -334,7 +334,7 @@ def _write(records: Path, folder: Path, *, configs: dict[str, dict]) -> dict:
 
 def save(config, path: Path) -> None:
     """Write the config as YAML."""
-    Path(path).write_text(yaml.safe_dump(_plain(config.as_dict()), sort_keys=False))
+    write_text(Path(path), yaml.safe_dump(_plain(config.as_dict()), sort_keys=False))
 
 
 def load(path: Path):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+from helpers import workers
 from helpers.annotations import read_label_map
 from helpers.artifacts import MANIFEST, read_manifest
 
@@ -22,7 +23,7 @@ _FINEST = {"mobiledet": 1}
 _SPINENETS = ("spinenet", "spinenet_mobile")
 _DTYPES = ("float32", "bfloat16", "float16")
 # What they do to an image, Model Garden's Faster R-CNN does not do to its boxes.
-_MOVING = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY")
+MOVING = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY")
 
 
 def faults(config) -> Iterator[str]:
@@ -135,7 +136,7 @@ def _augmentation(config) -> Iterator[str]:
             name = augmentation.autoaug.augmentation_name
             yield _line(f"{key}.autoaug.augmentation_name", name, fix)
     elif kind == "randaug":
-        if missing := [name for name in _MOVING if name not in augmentation.randaug.exclude_ops]:
+        if missing := [name for name in MOVING if name not in augmentation.randaug.exclude_ops]:
             fix = "here it moves pixels, but not the boxes; add " + ", ".join(missing)
             given = list(augmentation.randaug.exclude_ops)
             yield _line(f"{key}.randaug.exclude_ops", given, fix)
@@ -153,15 +154,9 @@ def _dtypes(config) -> Iterator[str]:
     for key, value in found.items():
         if value not in _DTYPES:
             yield _line(key, repr(value), f"give {', '.join(_DTYPES[:2])} or {_DTYPES[2]}")
-        elif value == "float16" and not _gpu():
+        elif value == "float16" and not workers.gpus():
             fix = "a processor is 15 times slower with it, and there is no GPU; give float32"
             yield _line(key, value, fix)
-
-
-def _gpu() -> bool:
-    import tensorflow as tf
-
-    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def _batches(config) -> Iterator[str]:
@@ -185,7 +180,7 @@ def _steps(config) -> Iterator[str]:
     if rate is None:
         yield _line(f"{_RATE}.type", "none", "give cosine, which falls to 0 at the last step")
         return
-    key, first = f"{_RATE}.{kind}", _first_rate(rate)
+    key, first = f"{_RATE}.{kind}", first_rate(rate)
     if hasattr(rate, "boundaries"):
         yield from _boundaries(config, key, rate, kind == "stepwise")
         return
@@ -205,7 +200,7 @@ def _steps(config) -> Iterator[str]:
         yield _line(f"{key}.end_learning_rate", end, fix)
 
 
-def _first_rate(rate) -> float | None:
+def first_rate(rate) -> float | None:
     """The rate before it falls; None where none is set."""
     if hasattr(rate, "boundaries"):
         return rate.values[0] if rate.values else None
@@ -239,25 +234,32 @@ def _falls_to_zero(rate) -> bool:
 
 
 def _boundaries(config, key: str, rate, constant_after: bool) -> Iterator[str]:
-    """Rates by intervals: constant ones ("stepwise"), or each a half cosine."""
+    """Rates by intervals: constant ones ("stepwise"), or each a half cosine.
+
+    The boundaries of the first end intervals. Those of the second begin them, whatever its
+    docstring says: the first is 0, and from the last on Model Garden divides by 0.
+    """
     steps, places = config.trainer.train_steps, list(rate.boundaries or [])
-    if config.task.freeze_backbone and not constant_after:
-        return  # two stages, of `training.staged`, which begin at 0 and end behind the last step
+    rising = all(a < b for a, b in pairwise(places))
     values, wanted = list(rate.values or []), len(places) + constant_after
-    if not places or places[0] < 1 or any(b <= a for a, b in pairwise(places)):
+    if constant_after and not (places and places[0] > 0 and rising):
         fix = f"give rising steps from 1 on, such as [{steps // 2}, {steps * 3 // 4}]"
         yield _line(f"{key}.boundaries", places, fix)
         return
-    if len(values) != wanted or min(values) <= 0:
+    if not constant_after and not (len(places) > 1 and places[0] == 0 and rising):
+        fix = f"give rising steps, the first 0, such as [0, {steps // 2}, {steps + 1}]"
+        yield _line(f"{key}.boundaries", places, fix)
+        return
+    falling = values if constant_after else values[:-1]  # a cosine ends at the next rate
+    if len(values) != wanted or min(falling) <= 0:
         fix = f"give {wanted} rates above 0, since there are {len(places)} boundaries"
         yield _line(f"{key}.values", values, fix)
     last = places[-1] + rate.offset
     if constant_after and last >= steps:
         fix = f"training ends after {steps} steps, so the last rate never comes; give lower ones"
         yield _line(f"{key}.boundaries", places, fix)
-    if not constant_after and last != steps:
-        # Model Garden computes nan beyond.
-        fix = f"the last must be the train_steps, {steps}; beyond it the rate is no number"
+    if not constant_after and last not in (steps, steps + 1):
+        fix = f"the last must be the train_steps + 1, {steps + 1}; from it on the rate is no number"
         yield _line(f"{key}.boundaries", places, fix)
 
 
@@ -275,7 +277,7 @@ def _warmup(config) -> Iterator[str]:
     elif rising >= steps:
         fix = f"training ends after {steps} steps, before it has begun; give a tenth, {steps // 10}"
         yield _line(f"{_WARMUP}.{kind}.warmup_steps", rising, fix)
-    start, base = getattr(warmup, "warmup_learning_rate", 0), rate and _first_rate(rate)
+    start, base = getattr(warmup, "warmup_learning_rate", 0), rate and first_rate(rate)
     if base and rising and start > base:
         fix = f"a warm-up rises, and the rate itself is {base:g}; give a tenth of it, {base / 10:g}"
         yield _line(f"{_WARMUP}.{kind}.warmup_learning_rate", start, fix)

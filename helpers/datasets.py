@@ -24,7 +24,7 @@ from typing import IO
 
 from helpers.annotations import images_in
 from helpers.artifacts import artifact
-from helpers.download import LARGEST, download, mirror_address
+from helpers.download import LARGEST, download, mirror_address, mirror_folder
 from helpers.errors import CourseError
 from helpers.split import link, write_csv
 
@@ -443,9 +443,7 @@ def _find(
         if archive := _download(dataset, f"{mirror}/{inside}", scratch, beside, missing_ok=True):
             return archive, same
     elif mirror:
-        root = Path(mirror).expanduser()
-        if not root.is_dir():
-            raise CourseError(f"COURSE_MIRROR: {mirror}: no such folder; correct it or unset it")
+        root = mirror_folder(mirror)
         if (root / "datasets" / dataset.name).is_dir() and not dataset.sha256:
             return root / "datasets" / dataset.name, same
         if (root / inside).is_file():

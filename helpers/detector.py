@@ -109,12 +109,12 @@ def build(model, config, labels: dict[int, str]) -> Detector:
     import tensorflow as tf
 
     height, width, _ = config.task.model.input_size
-    anchors = _anchors(config)
+    anchors = anchor_boxes(config)
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
     def run(image):
         outputs = model(
-            _canvas(image, height, width),
+            canvas(image, height, width),
             image_shape=tf.cast(tf.shape(image)[:2], tf.float32)[tf.newaxis],
             anchor_boxes=anchors,
             training=False,
@@ -141,10 +141,11 @@ def proposals(detector: Detector, image: np.ndarray, count: int = 20):
     if not hasattr(model, "roi_generator"):
         raise CourseError("proposals: this detector is an SSD, it has none; load a Faster R-CNN")
     small = fit(image, *detector.input_size)
-    _, features = model._get_backbone_and_decoder_features(_canvas(small, *detector.input_size))
+    _, features = model._get_backbone_and_decoder_features(canvas(small, *detector.input_size))
     scores, boxes = model.rpn_head(features)
     shape = tf.constant([small.shape[:2]], tf.float32)
-    rois, roi_scores = model.roi_generator(boxes, scores, _anchors(detector.config), shape, False)
+    anchors = anchor_boxes(detector.config)
+    rois, roi_scores = model.roi_generator(boxes, scores, anchors, shape, False)
     scale = np.array(image.shape[:2]) / np.array(small.shape[:2])
     yxyx = rois[0].numpy()[:count] * np.tile(scale, 2)
     return sv.Detections(
@@ -154,7 +155,7 @@ def proposals(detector: Detector, image: np.ndarray, count: int = 20):
     )
 
 
-def _anchors(config) -> dict:
+def anchor_boxes(config) -> dict:
     """Return the anchor boxes of a config: level -> [1, height, width, 4 * anchors]."""
     from official.vision.ops import anchor
 
@@ -173,14 +174,15 @@ def _anchors(config) -> dict:
     return {level: boxes[None] for level, boxes in levels.items()}
 
 
-def _canvas(image, height: int, width: int):
+def canvas(image, height: int, width: int):
     """Normalise an image and pad it below and to the right: [1, height, width, 3]."""
     import tensorflow as tf
     from official.vision.ops import preprocess_ops
 
-    canvas = preprocess_ops.normalize_image(image)
-    canvas = tf.image.pad_to_bounding_box(canvas, 0, 0, height, width)
-    return tf.ensure_shape(canvas, [height, width, 3])[tf.newaxis]
+    padded = tf.image.pad_to_bounding_box(
+        preprocess_ops.normalize_image(image), 0, 0, height, width
+    )
+    return tf.ensure_shape(padded, [height, width, 3])[tf.newaxis]
 
 
 @functools.cache

@@ -16,6 +16,14 @@ def mirror_address() -> str:
     return os.environ.get("COURSE_MIRROR", "").strip().rstrip("/")
 
 
+def mirror_folder(mirror: str) -> Path:
+    """Return the folder of a mirror that is one; CourseError when it is not there."""
+    root = Path(mirror).expanduser()
+    if not root.is_dir():
+        raise CourseError(f"COURSE_MIRROR: {mirror}: no such folder; correct it or unset it")
+    return root
+
+
 def download(
     address: str, part: Path, name: str, *, mirrored: str, missing_ok: bool = False
 ) -> dict[str, str] | None:

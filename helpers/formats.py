@@ -34,6 +34,7 @@ from helpers.annotations import (
     read_voc,
     write_voc,
 )
+from helpers.artifacts import write_text
 from helpers.audit import image_size
 from helpers.errors import CourseError
 
@@ -220,7 +221,7 @@ def write(
     elif format == "yolo":
         _write_yolo(annotations, path, labels)
     elif format == "coco":
-        _write_whole(path, json.dumps(_coco(annotations, labels), ensure_ascii=False) + "\n")
+        write_text(path, json.dumps(_coco(annotations, labels), ensure_ascii=False) + "\n")
     else:
         _write_csv(annotations, path, format)
     return _losses(annotations, format)
@@ -507,11 +508,11 @@ def _write_yolo(annotations: Sequence[Annotation], folder: Path, labels: Sequenc
             values = ((box.xmin + box.xmax) / 2 / width, (box.ymin + box.ymax) / 2 / height)
             values += ((box.xmax - box.xmin) / width, (box.ymax - box.ymin) / height)
             lines.append(f"{number[box.label]} " + " ".join(f"{v:.10f}" for v in values) + "\n")
-        _write_whole(folder / "labels" / f"{Path(annotation.image).stem}.txt", "".join(lines))
+        write_text(folder / "labels" / f"{Path(annotation.image).stem}.txt", "".join(lines))
     # No `path`: trainers then start from the folder of this file.
     data = {"train": "images", "val": "images", "names": dict(enumerate(labels))}
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
-    _write_whole(folder / "data.yaml", text)
+    write_text(folder / "data.yaml", text)
 
 
 def _coco(annotations: Sequence[Annotation], labels: Sequence[str]) -> dict:
@@ -608,10 +609,3 @@ def _text(file: Path) -> str:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise CourseError(f"{file}: not UTF-8 ({error.reason}); save it as UTF-8") from None
-
-
-def _write_whole(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)

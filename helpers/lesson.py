@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from helpers.artifacts import MANIFEST
+from helpers.artifacts import MANIFEST, write_text
 from helpers.errors import CourseError
 from helpers.profiles import PROFILES, Budget
 
@@ -271,13 +271,7 @@ def check_parameter(name: str, value: Any, lesson: str = "course") -> None:
 
 def write_json(path: Path, page: dict) -> None:
     """Write `page` to `path` whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.draft-{os.getpid()}")
-    try:
-        draft.write_text(json.dumps(page, indent=1) + "\n")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_text(path, json.dumps(page, indent=1) + "\n")
 
 
 def _allowed(value: Any, names: Iterable[str]) -> str:

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from helpers import config as configs
+from helpers import workers
 from helpers.errors import CourseError
 from helpers.inputs import at_training_size
 
@@ -187,16 +188,12 @@ def _try_sizes(path: Path, first: int, most: int, said: Path) -> None:
     from helpers import detector as detectors
 
     config = configs.load(path)
-    gpu = bool(tf.config.list_physical_devices("GPU"))
-
-    def peak() -> float:
-        return tf.config.experimental.get_memory_info("GPU:0")["peak"] if gpu else _peak()
-
+    peak = workers.gpu_memory if workers.gpus() else _peak
     task, model = detectors.build_model(config)
     optimizer = task.create_optimizer(config.trainer.optimizer_config, config.runtime)
     trained = sum(_bytes(weight) for weight in model.trainable_weights)
     known = {
-        "libraries_mb": 0.0 if gpu else _peak() / _MB,
+        "libraries_mb": 0.0 if workers.gpus() else _peak() / _MB,
         "weights_mb": sum(_bytes(weight) for weight in model.weights) / _MB,
         "gradients_mb": trained / _MB,
     }

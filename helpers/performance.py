@@ -18,9 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import config as configs
 from helpers import detector as detectors
-from helpers import plots
+from helpers import inputs, plots
 from helpers.artifacts import read_manifest
 from helpers.errors import CourseError
 
@@ -196,8 +195,7 @@ def profile_step(config, *, steps: int = 5) -> Step:
             f"{folder}: {counts['train']['images']} training images are less than one batch of "
             f"{batch}; set task.train_data.global_batch_size lower"
         )
-    if tile := counts.get("tile"):
-        config = configs.edit(config, {"task.model.input_size": [tile, tile, 3]})
+    config = inputs.at_training_size(config)
     with tf.device("CPU:0"):
         with timed("building the network"):
             task, model = detectors.build_model(config)
@@ -209,9 +207,7 @@ def profile_step(config, *, steps: int = 5) -> Step:
             return task.train_step(batch, model, optimizer, metrics)[task.loss]
 
         with timed("the first images"):
-            options = tf.data.Options()
-            options.threading.private_threadpool_size = 1  # as `training.train` reads
-            data = iter(task.build_inputs(config.task.train_data).with_options(options))
+            data = iter(inputs.read_in_order(task, config.task.train_data))
             held = next(data)
         with timed("tracing"):
             graph = train_step.get_concrete_function(held).graph

@@ -1,12 +1,12 @@
 """Puts the outputs of a cpu run into the notebooks that readers see on a code host."""
 
 import copy
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 from helpers import course
+from helpers.artifacts import write_text
 from helpers.errors import CourseError
 from helpers.lesson import DEFAULTS, resolve_workspace
 
@@ -61,9 +61,7 @@ def publish(root: Path, workspace: str | Path, only: str | None = None) -> None:
             )
         pages[notebooks[name]] = text
     for path, text in pages.items():
-        draft = path.with_name(f".{path.name}.draft-{os.getpid()}")
-        draft.write_text(text)
-        draft.replace(path)
+        write_text(path, text)
         print(f"{path.stem:<28} {len(text.encode()) / 1000:.0f} kB")
 
 

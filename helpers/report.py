@@ -1,10 +1,11 @@
 """The page of a run: what was trained, scores, pictures, the clip, minutes per lesson."""
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
+
+from helpers.artifacts import write_text
 
 VIDEO = "11_video/annotated.mp4"
 _MODEL = re.compile(r"^(ssd|faster_rcnn)[_.](.+)$", re.IGNORECASE)
@@ -34,9 +35,7 @@ def write(folder: Path, summary: dict) -> Path:
         notebooks={name for name in summary["lessons"] if _executed(folder, name).is_file()},
     )
     path = folder / "report.html"
-    draft = folder / f".report.html.draft-{os.getpid()}"
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+    write_text(path, text)
     return path
 
 

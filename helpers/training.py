@@ -18,9 +18,10 @@ import numpy as np
 
 from helpers import config as configs
 from helpers import detector as detectors
-from helpers import workers
+from helpers import inputs, workers
 from helpers.annotations import read_label_map
-from helpers.artifacts import fingerprint_of, read_manifest, write_manifest
+from helpers.artifacts import fingerprint_of, read_manifest, write_manifest, write_text
+from helpers.config_check import first_rate
 from helpers.errors import CourseError
 
 CHECKPOINTS = "checkpoints"
@@ -149,15 +150,10 @@ def _train(config, folder: Path, place: Path, label_map: Path, reports: _Reports
     seed = config.task.train_data.seed or 0
     tf_keras.utils.set_random_seed(seed)
 
-    tile = _tile(config)
-    if tile is None:
-        task, model = detectors.build_model(config)
-        whole = model
-    else:
-        # Trained on tiles, run on whole frames: two models with the same weights.
-        tiled = configs.edit(config, {"task.model.input_size": [tile, tile, 3]})
-        task, model = detectors.build_model(tiled)
-        _, whole = detectors.build_model(config)
+    at_training_size = inputs.at_training_size(config)
+    task, model = detectors.build_model(at_training_size)
+    # Trained on tiles, run on whole frames: two models with the same weights.
+    whole = model if at_training_size is config else detectors.build_model(config)[1]
     optimizer = task.create_optimizer(config.trainer.optimizer_config, config.runtime)
     metrics = task.build_metrics(training=True)
     batch_size = config.task.train_data.global_batch_size
@@ -177,7 +173,7 @@ def _train(config, folder: Path, place: Path, label_map: Path, reports: _Reports
         )
     if not latest and config.task.init_checkpoint:
         rows = load_start(task, model)
-        (place / RESTORED).write_text(json.dumps(rows, indent=1) + "\n")
+        write_text(place / RESTORED, json.dumps(rows, indent=1) + "\n")
         if chief:
             print(f"{folder.name}: starts from {config.task.init_checkpoint}")
             print(restored_table(rows))
@@ -236,10 +232,11 @@ def _train(config, folder: Path, place: Path, label_map: Path, reports: _Reports
     def lost(step: int, what: str) -> CourseError:
         row = {"step": step, "total_loss": math.nan, "learning_rate": float(_rate(optimizer, step))}
         write_rows(place / HISTORY, [*(r for r in history if r["step"] < step), row])
+        peak = first_rate(config.trainer.optimizer_config.learning_rate.get())
         good = (manager.latest_checkpoint or "ckpt-0").rsplit("-", 1)[1]
         return CourseError(
             f"{folder.name}: step {step}: {what}; lower the learning rate (it is "
-            f"{_peak(config):g}; give a tenth) and run again, it goes on from step {good}; if it "
+            f"{peak:g}; give a tenth) and run again, it goes on from step {good}; if it "
             "happens again, look for bad boxes with lesson 03"
         )
 
@@ -247,7 +244,7 @@ def _train(config, folder: Path, place: Path, label_map: Path, reports: _Reports
         found = [detector(picture, threshold=WATCHED)[:10] for picture in reports.watch]
         boxes = [np.column_stack([f.xyxy, f.confidence]).round(3).tolist() for f in found]
         film.append({"step": step, "found": boxes})
-        _write(place / FILM, json.dumps(film))
+        write_text(place / FILM, json.dumps(film))
 
     def score(row: dict) -> None:
         share_weights()
@@ -364,11 +361,11 @@ def _train(config, folder: Path, place: Path, label_map: Path, reports: _Reports
     detectors.save(detector, place)
     # Of the numbers, not of the file: layers of a second model in one session get other names.
     weights = hashlib.sha256(b"".join(weight.numpy().tobytes() for weight in model.weights))
-    inputs = {"config": fingerprint_of(config.as_dict()), "weights": weights.hexdigest()[:16]}
+    parts = {"config": fingerprint_of(config.as_dict()), "weights": weights.hexdigest()[:16]}
     counts = {"steps": step, "images": step * batch_size}
     if _best(history):
         counts["delivered"] = chosen
-    write_manifest(place, "helpers.training.train", inputs, {}, counts)
+    write_manifest(place, "helpers.training.train", parts, {}, counts)
     return detector, history
 
 
@@ -469,20 +466,16 @@ def _batches(task, config, step: int):
     """
     import tensorflow as tf
 
-    gpu = bool(tf.config.list_physical_devices("GPU"))
+    gpu = workers.gpus() > 0
     start = step if gpu else step - step % _round(config)
 
     def read(context):
         # The seed is the same on all workers: each orders the files alike and takes its share.
         seed = (config.task.train_data.seed or 0) + start
-        data = task.build_inputs(config.task.train_data.replace(seed=seed), context)
+        data = config.task.train_data.replace(seed=seed)
         if gpu:
-            return data
-        # One thread draws the augmentation in one order: the same seed, the same run. It is
-        # faster than a processor trains, but would starve a GPU.
-        options = tf.data.Options()
-        options.threading.private_threadpool_size = 1
-        return data.with_options(options)
+            return task.build_inputs(data, context)
+        return inputs.read_in_order(task, data, context)
 
     batches = iter(tf.distribute.get_strategy().distribute_datasets_from_function(read))
     for _ in range(step - start):
@@ -492,7 +485,8 @@ def _batches(task, config, step: int):
 
 def _round(config) -> int:
     """Return after how many steps the order is drawn anew: whole passes, ROUND steps or more."""
-    images = read_manifest(_records(config))["counts"]["train"]["images"]
+    records = Path(config.task.train_data.input_path).parent
+    images = read_manifest(records)["counts"]["train"]["images"]
     one_pass = math.ceil(images / config.task.train_data.global_batch_size)
     return one_pass * math.ceil(ROUND / one_pass)
 
@@ -523,12 +517,10 @@ def _repeatable_shuffles(seed: int, step):
 def _memory() -> dict:
     """Return the memory in use, in gigabytes: of this process, and at most of the first GPU."""
     import psutil
-    import tensorflow as tf
 
     row = {"memory_gb": round(psutil.Process().memory_info().rss / 1e9, 2)}
-    if tf.config.list_physical_devices("GPU"):
-        peak = tf.config.experimental.get_memory_info("GPU:0")["peak"]
-        row["gpu_memory_gb"] = round(peak / 1e9, 2)
+    if workers.gpus():
+        row["gpu_memory_gb"] = round(workers.gpu_memory() / 1e9, 2)
     return row
 
 
@@ -543,8 +535,8 @@ def _postfix(row: dict, history: list[dict]) -> str:
 
 
 def _out_of_memory(config, error) -> CourseError:
-    data, tile = config.task.train_data, _tile(config)
-    height, width, _ = [tile, tile, 3] if tile else config.task.model.input_size
+    data = config.task.train_data
+    height, width, _ = inputs.at_training_size(config).task.model.input_size
     line = (str(error).splitlines() or [""])[0]
     return CourseError(
         f"train: memory is exhausted with batches of {data.global_batch_size} images of "
@@ -635,15 +627,6 @@ def restored_table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def _records(config) -> Path:
-    return Path(config.task.train_data.input_path).parent
-
-
-def _tile(config) -> int | None:
-    """Return the side of the tiles that the config's records hold; None for whole images."""
-    return read_manifest(_records(config))["counts"].get("tile")
-
-
 def read_film(folder: Path) -> list[dict]:
     """Return what `train` kept of the images in `watch`, oldest first (empty without any).
 
@@ -678,14 +661,7 @@ def write_rows(path: Path, rows: list[dict]) -> None:
     writer = csv.DictWriter(file, names)
     writer.writeheader()
     writer.writerows(rows)
-    _write(path, file.getvalue())
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all."""
-    part = path.with_name(f".{path.name}")
-    part.write_text(text, newline="")
-    part.replace(path)
+    write_text(path, file.getvalue())
 
 
 def _take_over(folder: Path, config) -> None:
@@ -708,20 +684,9 @@ def _take_over(folder: Path, config) -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     if not path.is_file():
-        part = folder / f".training-{os.getpid()}.yaml"
-        configs.save(config, part)
-        part.replace(path)
+        configs.save(config, path)
 
 
 def _rate(optimizer, step: int):
     rate = optimizer.learning_rate
     return rate(step) if callable(rate) else rate
-
-
-def _peak(config) -> float:
-    """The highest learning rate of a config, after its warm-up."""
-    rate = config.trainer.optimizer_config.learning_rate.get()
-    names = ("initial_learning_rate", "learning_rate")
-    return next((getattr(rate, name) for name in names if hasattr(rate, name)), None) or max(
-        rate.values
-    )

@@ -22,21 +22,12 @@ from helpers import config as configs
 from helpers import detector as detectors
 from helpers.artifacts import input_fingerprint, make_folder
 from helpers.datasets import unpack
-from helpers.download import download, mirror_address
+from helpers.download import download, mirror_address, mirror_folder
 from helpers.errors import CourseError
 
 DOWNLOADS = Path(__file__).resolve().parents[1] / "data/downloads/weights"
 SHIPPED = Path(__file__).resolve().parents[1] / "data/detector"
 CHECKPOINT = "ckpt"
-
-# Model Garden's parsers subtract this mean and divide by this deviation, of RGB from 0 to 1.
-_MEAN = np.array([0.485, 0.456, 0.406])
-_DEVIATION = np.array([0.229, 0.224, 0.225])
-# A pixel as the Keras network reads it: scale x + offset, x being Model Garden's; whether as BGR.
-_PIXELS = {
-    "tf": (2 * _DEVIATION, 2 * _MEAN - 1, False),
-    "caffe": (255 * _DEVIATION, 255 * _MEAN - np.array([123.68, 116.779, 103.939]), True),
-}
 
 
 @dataclass(frozen=True)
@@ -157,10 +148,8 @@ def fetch(source: Source) -> Path:
     """
     mirror = mirror_address()
     if mirror and "://" not in mirror:
-        root = Path(mirror).expanduser()
-        if not root.is_dir():
-            raise CourseError(f"COURSE_MIRROR: {mirror}: no such folder; correct it or unset it")
-        if (path := root / "weights" / source.file).is_file():
+        path = mirror_folder(mirror) / "weights" / source.file
+        if path.is_file():
             _check(path, source.md5)
             return path
     path = DOWNLOADS / source.file
@@ -215,7 +204,7 @@ def convert(keras_model, backbone, pixels: str = "tf") -> None:
     Raises CourseError when the layers do not agree one to one.
     """
     units, targets = _units(keras_model), _layers(backbone)
-    units[0] = _reading_our_pixels(*units[0], *_PIXELS[pixels])
+    units[0] = _reading_our_pixels(*units[0], pixels)
     kernels = [layer for layer in targets if not _is_norm(layer)]
     expected = [tuple(layer.weights[0].shape) for layer in kernels]
     if [unit[0].shape for unit in units] != expected:
@@ -261,9 +250,15 @@ def _place(layer) -> tuple:
     return (*map(int, parts.groups()[:3]), parts[4] == "bn") if parts else ()
 
 
-def _reading_our_pixels(kernel, bias, norm, scale, offset, reverse) -> tuple:
-    """Make the first convolution, made for scale x + offset (RGB), read Model Garden's x."""
-    if reverse:
+def _reading_our_pixels(kernel, bias, norm, pixels: str) -> tuple:
+    """Make the first convolution, made for pixels as Keras prepares them, read Model Garden's."""
+    from official.vision.ops import preprocess_ops
+
+    # Model Garden's parsers subtract this mean and divide by this deviation, of RGB from 0 to 1.
+    mean, deviation = map(np.array, (preprocess_ops.MEAN_NORM, preprocess_ops.STDDEV_NORM))
+    scale, offset = 2 * deviation, 2 * mean - 1
+    if pixels == "caffe":
+        scale, offset = 255 * deviation, 255 * mean - np.array([123.68, 116.779, 103.939])
         kernel = kernel[:, :, ::-1]
     constant = (kernel * offset[:, None]).sum((0, 1, 2))
     return kernel * scale[:, None], bias + constant, norm
@@ -362,7 +357,11 @@ def _model(config) -> dict:
 
 
 def _check(path: Path, md5: str, origin: str = "") -> None:
-    if md5 and hashlib.md5(path.read_bytes()).hexdigest() != md5:
+    if not md5:
+        return
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "md5").hexdigest()
+    if found != md5:
         raise CourseError(
             f"{origin or path}: not the file that was published (its MD5 differs); delete it and "
             "try again"

@@ -70,10 +70,9 @@ def strategy(config):
             f"cluster has {size} workers; set it to 'multi_worker_mirrored'"
         )
     elif kind == "mirrored" and runtime.num_gpus > 1:
-        gpus = len(tf.config.list_physical_devices("GPU"))
-        if runtime.num_gpus > gpus:
+        if runtime.num_gpus > gpus():
             raise CourseError(
-                f"config: runtime.num_gpus: {runtime.num_gpus}, but TensorFlow sees {gpus} here; "
+                f"config: runtime.num_gpus: {runtime.num_gpus}, but TensorFlow sees {gpus()} here; "
                 "give no more than that"
             )
         found = distribute_utils.get_distribution_strategy(kind, **algorithm)
@@ -81,6 +80,20 @@ def strategy(config):
         found = tf.distribute.get_strategy()
     check_share(config, found.num_replicas_in_sync)
     return found
+
+
+def gpus() -> int:
+    """Return how many GPUs TensorFlow sees on this machine."""
+    import tensorflow as tf
+
+    return len(tf.config.list_physical_devices("GPU"))
+
+
+def gpu_memory() -> int:
+    """Return the most bytes of the first GPU's memory that this process has used so far."""
+    import tensorflow as tf
+
+    return tf.config.experimental.get_memory_info("GPU:0")["peak"]
 
 
 def check_share(config, replicas: int) -> None:

@@ -386,8 +386,16 @@ def test_check_finds_what_would_fail_later(ready, changes, fault):
             r"boundaries: \[10, 40\]; training ends after 40 steps, so the last rate never",
         ),
         (
-            rate("step_cosine_with_offset", boundaries=[10, 20], values=[0.1, 0.05]),
-            r"boundaries: \[10, 20\]; the last must be the train_steps, 40",
+            rate("step_cosine_with_offset", boundaries=[10, 41], values=[0.1, 0.0]),
+            r"boundaries: \[10, 41\]; give rising steps, the first 0, such as \[0, 20, 41\]",
+        ),
+        (
+            rate("step_cosine_with_offset", boundaries=[0, 20], values=[0.1, 0.05]),
+            r"boundaries: \[0, 20\]; the last must be the train_steps \+ 1, 41",
+        ),
+        (
+            rate("step_cosine_with_offset", boundaries=[0, 41], values=[0.0, 0.0]),
+            r"values: \[0.0, 0.0\]; give 2 rates above 0, since there are 2 boundaries",
         ),
         (
             rate("power_linear", initial_learning_rate=0.1, total_decay_steps=50),
@@ -417,7 +425,7 @@ def test_a_rate_that_does_not_fit_the_run_is_refused(ready, changes, fault):
         rate("polynomial", initial_learning_rate=0.04, decay_steps=20),  # goes on at 0.0001
         rate("exponential", initial_learning_rate=0.04, decay_steps=10, decay_rate=0.5),
         rate("stepwise", boundaries=[10, 39], values=[0.04, 0.02, 0.01]),
-        rate("step_cosine_with_offset", boundaries=[10, 40], values=[0.04, 0.02]),
+        rate("step_cosine_with_offset", boundaries=[0, 10, 41], values=[0.04, 0.02, 0.0]),
         rate("power_linear", initial_learning_rate=0.04, total_decay_steps=40),
         rate("power", initial_learning_rate=0.04),
         {f"{WARMUP}.type": None},

@@ -155,7 +155,7 @@ def made_up(times: dict[str, float]) -> performance.Step:
 def shown(monkeypatch):
     """Return the list of figures that are shown."""
     figures = []
-    monkeypatch.setattr(plots, "_show", lambda figure, caption: figures.append(figure))
+    monkeypatch.setattr(plots, "show", lambda figure, caption: figures.append(figure))
     return figures
 
 
