@@ -40,6 +40,8 @@ KINDS = (
 _PER_NUMBER = {"FusedBatchNormV3": 6, "FusedBatchNormGradV3": 10, "Sigmoid": 4, "Pow": 10}
 # They move nothing: they rename what is there, or are left out when the graph is optimised.
 _FREE = {"Const", "Identity", "IdentityN", "NoOp", "Placeholder", "Reshape", "ZerosLike"}
+# A function in a graph, such as the compiled loss, and its run in a trace.
+_CALL, _COMPILED = "PartitionedCall", "ThunkExecutor::Execute"
 _OPERATION = re.compile(r"([\w./-]+):(_?[A-Z]\w*)")
 
 
@@ -250,13 +252,22 @@ def _trace(function, count: int) -> dict[tuple[str, str], float]:
         (path,) = Path(folder).rglob("*.xplane.pb")
         space.ParseFromString(path.read_bytes())
     spent: dict[tuple[str, str], float] = {}
+    compiled: list[tuple[int, float]] = []
     for plane in space.planes:
         names = {number: event.name for number, event in plane.event_metadata.items()}
-        for event in (event for line in plane.lines for event in line.events):
-            found = _OPERATION.fullmatch(names[event.metadata_id].partition("#")[0])
-            if found:
+        for line in plane.lines:
+            for event in line.events:
                 seconds = event.duration_ps / 1e12 / count
-                spent[found.groups()] = spent.get(found.groups(), 0.0) + seconds
+                if names[event.metadata_id] == _COMPILED:
+                    compiled.append((1000 * line.timestamp_ns + event.offset_ps, seconds))
+                found = _OPERATION.fullmatch(names[event.metadata_id].partition("#")[0])
+                if found:
+                    spent[found.groups()] = spent.get(found.groups(), 0.0) + seconds
+    # It does not say what was compiled: in each step first the loss, then its gradient.
+    compiled.sort()
+    for place, (_, seconds) in enumerate(compiled):
+        key = (_CALL, _CALL) if place % 2 == 0 else (f"{_CALL}_1", _CALL)
+        spent[key] = spent.get(key, 0.0) + seconds
     return spent
 
 
@@ -271,7 +282,9 @@ def _kinds(graph, scope: str, spent: dict[tuple[str, str], float]) -> dict[str, 
     """
     operations = graph.get_operations()
     order = {operation.name: i for i, operation in enumerate(operations)}
-    backward = [i for name, i in order.items() if name.startswith("gradient_tape/")]
+    backward = [
+        i for name, i in order.items() if name.startswith("gradient_tape/") or name == f"{_CALL}_1"
+    ]
     first, last = min(backward), max(backward)
 
     def phase(name: str) -> str:
@@ -282,7 +295,7 @@ def _kinds(graph, scope: str, spent: dict[tuple[str, str], float]) -> dict[str, 
     for operation in operations:
         if operation.type not in _FREE and not operation.type.endswith("VariableOp"):
             kind = _kind(operation.name, operation.type, operation, scope, phase(operation.name))
-            kinds[kind].flops += flops(operation)
+            kinds[kind].flops += sum(map(flops, _parts(operation)))
             kinds[kind].bytes += moved(operation)
     for (name, type_), seconds in spent.items():
         name = re.sub(r"-\d+-CastTo.*", "", name)
@@ -290,6 +303,17 @@ def _kinds(graph, scope: str, spent: dict[tuple[str, str], float]) -> dict[str, 
         kind = _kind(name, type_, operation, scope, phase(name))
         kinds[kind].phases[phase(name)] += seconds
     return {kind: work for kind, work in kinds.items() if work.seconds}
+
+
+def _parts(operation) -> list:
+    """The operations that a call of a function stands for; any other stands for itself.
+
+    What a compiled function moves is what goes in and comes out: the rest stays in registers.
+    """
+    if operation.type != _CALL:
+        return [operation]
+    body = operation.graph._get_function(operation.get_attr("f").name).graph
+    return [part for part in body.get_operations() if part.type not in _FREE]
 
 
 def _kind(name: str, type_: str, operation, scope: str, phase: str) -> str:

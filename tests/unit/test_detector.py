@@ -271,3 +271,18 @@ def test_the_choice_of_precision_is_silent():
     )
     assert float(done.stdout) > 0, done.stderr
     assert "precision" not in done.stderr
+
+
+@pytest.mark.parametrize("family", ["ssd", "faster_rcnn"])
+def test_the_loss_of_an_ssd_is_compiled_and_the_same(family, tiny_config):
+    config = tiny_config(family)
+    task, model = detectors.build_model(config)
+    images, labels = next(iter(task.build_inputs(config.task.train_data)))
+    if family == "faster_rcnn":
+        assert not hasattr(task.build_losses, "get_concrete_function")
+        return
+    outputs = model(images, training=True)
+    plain = type(task).build_losses(task, outputs=outputs, labels=labels)
+    compiled = task.build_losses(outputs=outputs, labels=labels)
+    assert hasattr(task.build_losses, "get_concrete_function")
+    np.testing.assert_allclose(compiled, plain, rtol=1e-5)

@@ -115,6 +115,8 @@ def test_kinds_of_a_small_ssd(step, tiny_config):
     assert step.kinds["optimizer"].seconds == step.phases["optimizer"]
     assert step.kinds["loss"].phases["backward"] > 0
     assert step.kinds["loss"].phases["forward"] > 0
+    # Compiled: several calculations with each number that goes in or comes out.
+    assert step.kinds["loss"].flops > step.kinds["loss"].bytes / 4
 
 
 def test_kinds_of_a_small_faster_rcnn(tiny_config):

@@ -141,7 +141,7 @@ def test_two_workers_lose_as_one_process_that_plays_both(killed, halves):
     # With 32-bit convolutions 1e-5 and 1e-3; with 16-bit ones the graphs round in other places,
     # and what that makes of the weights grows from step to step.
     assert losses[0] == pytest.approx(halves[0], rel=5e-4)
-    assert losses[:4] == pytest.approx(halves[:4], rel=2e-3)
+    assert losses[:3] == pytest.approx(halves[:3], rel=2e-3)
 
 
 def test_two_workers_lose_as_one_but_for_the_normalisation(killed, still, tmp_path):
