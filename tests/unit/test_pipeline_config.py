@@ -694,7 +694,7 @@ def test_the_command_prints_the_report_and_writes_the_config(tmp_path, capsys):
     assert "pipeline.config [out.yaml]" in capsys.readouterr().err
     assert pipeline_config.main([str(tmp_path / "none.config")]) == 1
     assert capsys.readouterr().err.count("\n") == 1
-    assert pipeline_config.main([str(FILES[MODERN]), str(tmp_path / "no" / "out.yaml")]) == 1
+    assert pipeline_config.main([str(FILES[MODERN]), str(out / "out.yaml")]) == 1  # in a file
     assert "name another file" in capsys.readouterr().err
 
 
