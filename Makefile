@@ -93,13 +93,13 @@ setup beam:
 
 # What is there and whole is left as it is; interrupted, it goes on.
 mirror: setup
-	@$(RUN) -m helpers.datasets mirror "$(MIRROR)"
+	@$(RUN) -m helpers.footage mirror "$(MIRROR)"
 
 lessons: setup
 	@$(RUN) -m helpers.course publish
 
 detector: setup
-	@$(RUN) -m helpers.detector
+	@$(RUN) -m helpers.course detector
 
 # `fewest`: one version of each package for every Python, so that all give the same numbers.
 RESOLVE = uv pip compile --universal --python-version 3.11 --fork-strategy fewest \

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers import roadside
-from helpers.artifacts import artifact
+from helpers.common.artifacts import artifact
+from helpers.footage.roadside import scene
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,11 +32,11 @@ def footage(tmp_path_factory) -> Path:
     Every test gets the same folder: read it, never write into it.
     """
 
-    @artifact
+    @artifact("render")
     def render(folder, *, count, seed):
         rows = ["file,licence,origin"]
-        for spec in roadside.clip_specs(count, seed, seconds=1.0, width=640, height=360):
-            clip = roadside.render_clip(spec, folder / "clips")
+        for spec in scene.clip_specs(count, seed, seconds=1.0, width=640, height=360):
+            clip = scene.render_clip(spec, folder / "clips")
             rows.append(f"clips/{clip.name},CC0-1.0,rendered by helpers.roadside")
         (folder / "sources.csv").write_text("\n".join(rows) + "\n")
 

@@ -14,7 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from helpers import detector, evaluation
+from helpers.evaluation import scores as evaluation
+from helpers.inference import detector
 
 
 def annotated(workspace: Path) -> dict:
@@ -38,7 +39,7 @@ def main(model: Path, workspace: Path) -> None:
         truth = Path(folder) / "truth.json"
         truth.write_text(json.dumps(page))
         images = workspace / "03_dataset" / "images"
-        results, milliseconds = evaluation.predict(detector.load(model), images, truth)
+        results, milliseconds = evaluation.predict(detector.load_detector(model), images, truth)
         metrics = evaluation.coco_metrics(truth, results)
         low, high, drawn = evaluation.ap50_interval(truth, results)
     print(

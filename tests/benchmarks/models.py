@@ -24,7 +24,8 @@ from pathlib import Path
 
 import psutil
 
-from helpers import models
+from helpers.models import presets
+from helpers.models.networks import build_model
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -37,7 +38,7 @@ FRAMES, STEPS = 7, 4
 
 
 def config_of(name: str):
-    from helpers import config as configs
+    from helpers.models import config as configs
 
     return configs.edit(configs.from_preset(name), {"task.model.num_classes": CLASSES})
 
@@ -46,11 +47,11 @@ def measure_images(name: str) -> dict:
     """Parameters, and milliseconds per frame of 720p."""
     import numpy as np
 
-    from helpers import detector as detectors
+    from helpers.inference import detector as detectors
 
     config = config_of(name)
-    _, model = detectors.build_model(config)
-    detector = detectors.build(model, config, {1: "object"})
+    _, model = build_model(config)
+    detector = detectors.build_detector(model, config, {1: "object"})
     frame = np.random.default_rng(0).integers(0, 255, (720, 1280, 3)).astype(np.uint8)
     detector(frame)  # the first one makes the graph
     times = [timed(lambda: detector(frame)) for _ in range(FRAMES)]
@@ -65,18 +66,17 @@ def measure_steps(name: str) -> dict:
     """Milliseconds of a training step, and the largest size of this process."""
     import tensorflow as tf
 
-    from helpers import config as configs
-    from helpers import detector as detectors
+    from helpers.models import config as configs
 
     config = config_of(name)
-    tile = models.PRESETS[name].tile
+    tile = presets.PRESETS[name].tile
     if tile:
         config = configs.edit(config, {"task.model.input_size": [tile, tile, 3]})
     height, width, _ = config.task.model.input_size
     count = BATCH.get(max(height, width), LARGE_BATCH)
     config = configs.with_budget(config, train_steps=100, batch_size=count, learning_rate=1e-4)
     config = configs.edit(config, {"task.train_data.shuffle_buffer_size": count})
-    task, model = detectors.build_model(config)
+    task, model = build_model(config)
     optimizer = task.create_optimizer(config.trainer.optimizer_config, config.runtime)
 
     # A record of noise with one object, read as in training: the parsers make the targets.
@@ -151,7 +151,7 @@ def child(what: str, name: str) -> dict:
 
 def measure(names: list[str]) -> None:
     """Measure presets into data/models.json, which is written after each."""
-    page = json.loads(models.MEASURED.read_text()) if models.MEASURED.is_file() else {"rows": []}
+    page = json.loads(presets.MEASURED.read_text()) if presets.MEASURED.is_file() else {"rows": []}
     found = {row["name"]: row for row in page["rows"]}
     busy = psutil.cpu_percent(interval=3)
     quiet = busy < 15
@@ -166,22 +166,22 @@ def measure(names: list[str]) -> None:
             "command": "python -m tests.benchmarks.models",
             "measured": datetime.date.today().isoformat(),
             "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
-            "rows": [found[known] for known in models.PRESETS if known in found],
+            "rows": [found[known] for known in presets.PRESETS if known in found],
         }
-        models.MEASURED.write_text(json.dumps(page, indent=1) + "\n")
+        presets.MEASURED.write_text(json.dumps(page, indent=1) + "\n")
 
 
 def write_readme(path: Path = README) -> None:
     """Put the table between the two markers of `path`."""
     before, rest = path.read_text().split(MARKERS[0])
     _, after = rest.split(MARKERS[1])
-    body = f"{MARKERS[0]}\n{models.table(models.rows())}\n{MARKERS[1]}"
+    body = f"{MARKERS[0]}\n{presets.preset_table(presets.preset_rows())}\n{MARKERS[1]}"
     path.write_text(before + body + after)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("presets", nargs="*", choices=[[], *models.PRESETS], metavar="preset")
+    parser.add_argument("presets", nargs="*", choices=[[], *presets.PRESETS], metavar="preset")
     parser.add_argument("--readme", action="store_true")
     parser.add_argument("--child", choices=("images", "steps"), help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -190,7 +190,7 @@ def main() -> None:
         print(json.dumps(tool(given.presets[0])))
         return
     if not given.readme:
-        measure(given.presets or list(models.PRESETS))
+        measure(given.presets or list(presets.PRESETS))
     write_readme()
 
 

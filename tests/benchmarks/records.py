@@ -17,6 +17,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from helpers.annotations.folders import SPLITS
+from helpers.annotations.label_map import write_label_map
+from helpers.common.files import write_csv
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -29,7 +33,7 @@ def timed(function) -> float:
 
 def dataset(source: Path, folder: Path) -> Path:
     """The 03_dataset of `source`'s own split: the images in train.txt, and one for validation."""
-    from helpers import annotations, artifacts, split
+    from helpers.common import artifacts
 
     train = {Path(line).stem for line in (source / "train.txt").read_text().split()}
     held = {Path(line).stem for line in (source / "test.txt").read_text().split()}
@@ -43,15 +47,15 @@ def dataset(source: Path, folder: Path) -> Path:
             shutil.copyfile(image, folder / "images" / image.name)
             shutil.copyfile(xml[image.stem], folder / "annotations" / f"{image.stem}.xml")
             rows.append({"image": image.name, "clip": "all", "split": side})
-    split.write_csv(folder / "split.csv", ("image", "clip", "split"), rows)
-    annotations.write_label_map(["radar"], folder / "label_map.pbtxt")
+    write_csv(folder / "split.csv", ("image", "clip", "split"), rows)
+    write_label_map(["radar"], folder / "label_map.pbtxt")
     artifacts.write_manifest(folder, "tests.benchmarks.records", {}, {}, {})
     return folder
 
 
 def against_copy(data: Path, scratch: Path, rounds: int) -> None:
     """Records against copying the same files one by one, side by side."""
-    from helpers import records
+    from helpers.records import shards as records
 
     images = sorted((data / "images").iterdir())
     copied, copies, writes = scratch / "copied", [], []
@@ -66,7 +70,7 @@ def against_copy(data: Path, scratch: Path, rounds: int) -> None:
         copies.append(timed(copy))
         shutil.rmtree(scratch / "04_records", ignore_errors=True)
         with contextlib.redirect_stderr(io.StringIO()):
-            writes.append(timed(lambda: records.write(data, scratch / "04_records")))
+            writes.append(timed(lambda: records.write_records(data, scratch / "04_records")))
     copy_, write = statistics.median(copies), statistics.median(writes)
     count = len(images)
     print(f"{count} images, {sum(p.stat().st_size for p in images) / 1e6:.0f} MB, {rounds} rounds")
@@ -78,9 +82,9 @@ def against_copy(data: Path, scratch: Path, rounds: int) -> None:
 
 def against_model_garden(data: Path, scratch: Path) -> None:
     """The whole process, start included, against Model Garden's writer from a COCO json."""
-    from helpers import records
+    from helpers.records import shards as records
 
-    made = records.write(data, scratch / "04_records")
+    made = records.write_records(data, scratch / "04_records")
     (scratch / "mg").mkdir()
     garden = [sys.executable, "-m", "official.vision.data.create_coco_tf_record"]
     garden += [f"--image_dir={data / 'images'}", "--num_shards=4"]
@@ -106,8 +110,8 @@ def growth(scratch: Path, counts: list[int]) -> None:
     import numpy as np
     from PIL import Image
 
-    from helpers import annotations, split
-    from helpers.annotations import Annotation, Box
+    from helpers.annotations import voc
+    from helpers.annotations.boxes import Annotation, Box
 
     buffer = io.BytesIO()
     Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(buffer, "JPEG")
@@ -121,12 +125,10 @@ def growth(scratch: Path, counts: list[int]) -> None:
             box = Annotation(
                 f"{i}.jpg", 64, 48, (Box("radar", 1, 2, 30, 40), Box("radar", 9, 9, 20, 20))
             )
-            annotations.write_voc(box, folder / "annotations" / f"{i}.xml")
-            rows.append(
-                {"image": f"{i}.jpg", "clip": str(i // 10), "split": split.SPLITS[i % 10 == 0]}
-            )
-        split.write_csv(folder / "split.csv", ("image", "clip", "split"), rows)
-        annotations.write_label_map(["radar"], folder / "label_map.pbtxt")
+            voc.write_voc(box, folder / "annotations" / f"{i}.xml")
+            rows.append({"image": f"{i}.jpg", "clip": str(i // 10), "split": SPLITS[i % 10 == 0]})
+        write_csv(folder / "split.csv", ("image", "clip", "split"), rows)
+        write_label_map(["radar"], folder / "label_map.pbtxt")
         shards = str(max(4, count // 1000))
         command = [
             sys.executable,
@@ -154,13 +156,13 @@ def growth(scratch: Path, counts: list[int]) -> None:
 
 def verification(data: Path, scratch: Path) -> None:
     """How many frames a minute and core `verify` reads back, its imports apart."""
-    from helpers import records
+    from helpers.records import shards as records
 
-    made = records.write(data, scratch / "04_records")
+    made = records.write_records(data, scratch / "04_records")
     images = sum(1 for _ in (data / "images").iterdir())
-    records.verify(made)  # imports TensorFlow, warms the cache
+    records.verify_records(made)  # imports TensorFlow, warms the cache
     spent, clock = time.process_time(), time.perf_counter()
-    records.verify(made)
+    records.verify_records(made)
     spent, clock = time.process_time() - spent, time.perf_counter() - clock
     print(f"{images} frames: {clock:.1f} s by the clock, {spent:.1f} s of processor")
     print(f"{images / spent * 60:.0f} frames a minute and core")

@@ -88,8 +88,8 @@ class Clock:
 
 def settings(job: dict, records: Path):
     """The config that both train: a preset, fitted to `records`, at the size that is trained."""
-    from helpers import config as configs
-    from helpers.models import PRESETS
+    from helpers.models import config as configs
+    from helpers.models.presets import PRESETS
 
     case = CASES[job["case"]]
     config = configs.for_records(configs.from_preset(case["preset"]), records, seed=0)
@@ -102,12 +102,15 @@ def settings(job: dict, records: Path):
 def ours(job: dict, clock: Clock) -> dict:
     """`inputs.prepare`, then `training.train`."""
     import helpers.lesson  # noqa: F401  (turns the libraries' log messages off)
-    from helpers import evaluation, inputs, training
+
+    from helpers.evaluation import scores as evaluation
+    from helpers.records import tiles as inputs
+    from helpers.training import loop as training
 
     records, folder, truth = Path(job["records"]), Path(job["folder"]), Path(job["truth"])
     height, width, _ = settings(job, records).task.model.input_size
     began = clock.now()
-    prepared = inputs.prepare(
+    prepared = inputs.prepare_records(
         records, folder / "records", height=height, width=width, tile=CASES[job["case"]]["tile"]
     )
     clock.prepare = clock.now() - began
@@ -140,7 +143,7 @@ def stock(job: dict, clock: Clock) -> dict:
     from official.modeling import performance
     from official.vision import registry_imports  # noqa: F401  (registers the tasks)
 
-    from helpers import config as configs
+    from helpers.models import config as configs
 
     records, folder = Path(job["tiles"] or job["records"]), Path(job["folder"])
     tile = CASES[job["case"]]["tile"]
@@ -206,17 +209,17 @@ def run(job: dict, scratch: Path) -> dict:
 
 def compare(case: str, records: Path, given, scratch: Path) -> dict:
     """Alternate both sides `given.rounds` times on one folder of records; print the table."""
-    from helpers import inputs
-    from helpers.artifacts import read_manifest
-    from helpers.tfrecord import read, values
+    from helpers.common.artifacts import read_manifest
+    from helpers.records import tiles as inputs
+    from helpers.records.tfrecord import feature_values, read_examples
 
     images = scratch / "images"
     images.mkdir(parents=True)
     for path in sorted(records.glob("*.tfrecord")):  # into the page cache, for both alike
-        for item in read(path):
+        for item in read_examples(path):
             if path.name.startswith("val-"):
-                name = values(item, "image/filename")[0].decode()
-                (images / name).write_bytes(values(item, "image/encoded")[0])
+                name = feature_values(item, "image/filename")[0].decode()
+                (images / name).write_bytes(feature_values(item, "image/encoded")[0])
     spec = CASES[case]
     job = {
         "case": case,
@@ -228,11 +231,11 @@ def compare(case: str, records: Path, given, scratch: Path) -> dict:
         "tiles": None,
     }
     if spec["tile"]:
-        from helpers import config as configs
+        from helpers.models import config as configs
 
         height, width, _ = configs.from_preset(spec["preset"]).task.model.input_size
         tiles = scratch / "tiles"
-        inputs.prepare(records, tiles, height=height, width=width, tile=spec["tile"])
+        inputs.prepare_records(records, tiles, height=height, width=width, tile=spec["tile"])
         job["tiles"] = str(tiles)
     found: dict[str, list[dict]] = {"ours": [], "stock": []}
     for number in range(given.rounds):

@@ -11,8 +11,8 @@ from urllib.parse import unquote
 
 import nbformat
 
-from helpers.lesson import COMMON, DEFAULTS
-from helpers.publish import MACHINE_PATH, PAGE_LIMIT, WARNING, output_texts
+from helpers.course.parameters import COMMON, DEFAULTS
+from helpers.course.publish import MACHINE_PATH, PAGE_LIMIT, WARNING, output_texts
 
 OPENING = ("What you'll do", "What you'll learn", "What you'll need")
 CLOSING = ("## Recap", "## Exercises", "## Next")

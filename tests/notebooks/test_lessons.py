@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from helpers import course
+from helpers.course import runner
 
 ROOT = Path(__file__).parents[2]
-LESSONS = course.lessons(ROOT)
+LESSONS = runner.lessons(ROOT)
 
 
 def positive(value):
@@ -133,7 +133,7 @@ def summaries():
 def test_lesson_runs(name, workspace, summaries):
     if failed := [done for done, summary in summaries.items() if "failed" in summary]:
         pytest.skip(f"lesson {failed[0]} failed before it")
-    summary = summaries[name] = course.run(
+    summary = summaries[name] = runner.run(
         ROOT, workspace=workspace, profile="smoke", only=name, seed=0
     )
     assert "failed" not in summary, summary["failed"]
@@ -184,7 +184,7 @@ def test_lesson_runs_again_with_other_parameters(workspace, summaries, tmp_path)
         shutil.copytree(workspace / part, tmp_path / "again" / part)
     frames = {}
     for every in (10, 15):
-        summary = course.run(
+        summary = runner.run(
             ROOT,
             workspace=tmp_path / "again",
             profile="smoke",
@@ -203,7 +203,7 @@ def test_wrong_parameter_ends_the_first_cell_in_one_line(tmp_path):
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    from helpers import execution
+    from helpers.course import execution
 
     for name, value, said in (
         ("every", 0, "every: 0; give a whole number above 0"),
@@ -235,7 +235,7 @@ def test_wrong_parameter_ends_the_first_cell_in_one_line(tmp_path):
 
 @needs("04_write_tfrecords")
 def test_missing_folder_is_one_line(tmp_path):
-    failed = course.run(ROOT, workspace=tmp_path / "empty", profile="smoke", only="04")["failed"]
+    failed = runner.run(ROOT, workspace=tmp_path / "empty", profile="smoke", only="04")["failed"]
     assert failed["lesson"] == "04_write_tfrecords"
     assert failed["error"].startswith("CourseError: ")
     assert "03_dataset: missing; open lesson 03_" in failed["error"]

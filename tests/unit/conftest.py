@@ -8,10 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
-from helpers import config as configs
-from helpers import evaluation, records, training
-from helpers.annotations import Annotation, Box, write_label_map, write_voc
-from helpers.models import PRESETS
+from helpers.annotations.boxes import Annotation, Box
+from helpers.annotations.label_map import write_label_map
+from helpers.annotations.voc import write_voc
+from helpers.evaluation import scores as evaluation
+from helpers.models import config as configs
+from helpers.models.presets import PRESETS
+from helpers.records import shards
+from helpers.training import loop as training
 
 WIDTH, HEIGHT = 160, 96
 
@@ -45,7 +49,7 @@ def tiny_dataset(tmp_path_factory) -> Path:
 def tiny_records(tiny_dataset) -> Path:
     """The 04_records of `tiny_dataset`."""
     pytest.importorskip("tensorflow")
-    return records.write(tiny_dataset, tiny_dataset.parent / "04_records", shards=1)
+    return shards.write_records(tiny_dataset, tiny_dataset.parent / "04_records", shards=1)
 
 
 def cpu_preset(family: str) -> str:

@@ -1,0 +1,18 @@
+"""Lessons 01 and 02: footage and pictures, and the frames taken out of them."""
+
+from helpers.common.exports import exports
+
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "datasets": "dataset_names fetch_dataset find_dataset",
+        "own": "own_folder",
+        "web": "collect_pictures",
+        "video": (
+            "VIDEO_SUFFIXES decode_frames frame_index read_frames sample_frames "
+            "video_from_images video_info"
+        ),
+        "frames": "extract_frames",
+        "roadside.scene": "render_roadside",
+    },
+)

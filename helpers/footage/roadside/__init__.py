@@ -1,0 +1,1 @@
+"""Simulated dashcam footage with exact boxes: the course's own data."""

@@ -1,0 +1,1 @@
+"""Configs of the old Object Detection API, read and converted."""

@@ -1,0 +1,12 @@
+"""Lesson 04: TFRecord files, written, verified, and cut into tiles."""
+
+from helpers.common.exports import exports
+
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "shards": "verify_records write_records",
+        "tfrecord": "feature_values read_examples write_examples",
+        "tiles": "first_images prepare_records tiles_help",
+    },
+)

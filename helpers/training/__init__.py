@@ -1,0 +1,15 @@
+"""Lessons 06, 07 and 12: the training loop, and what is tried before and around it."""
+
+from helpers.common.exports import exports
+
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "loop": "best_row load_pretrained restored_table train two_stage untrained_detector",
+        "augmentation": "old_augmentation_options preview_augmentation set_augmentation",
+        "batch_size": "probe_batch_sizes",
+        "planted": "CROP_SIDE PLANTED_FAULTS object_crops plant_fault train_on_faults",
+        "launch": "EVALUATION finished_checkpoints launch",
+        "profile": "measure_machine profile_step",
+    },
+)

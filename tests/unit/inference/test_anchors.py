@@ -1,0 +1,116 @@
+"""Anchors, and the boxes before the last choice, are those that training and detection use."""
+
+import cv2
+import numpy as np
+import pytest
+
+from helpers.annotations.boxes import Box
+from helpers.common.errors import CourseError
+from helpers.inference import anchors
+from helpers.inference import detector as detectors
+from helpers.models import config as configs
+from helpers.models.networks import build_model
+from helpers.plots import figures as plots
+from helpers.records import tfrecord, tiles
+
+pytest.importorskip("tensorflow")
+
+
+@pytest.fixture(scope="module")
+def found(trained, tiny_dataset):
+    """A held-out image, its object, and the detector that was trained on others."""
+    from helpers.annotations.voc import read_voc
+
+    path = sorted((tiny_dataset / "images").glob("clip4_*"))[0]
+    image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    boxes = read_voc(tiny_dataset / "annotations" / f"{path.stem}.xml").boxes
+    return trained.detector, image, boxes
+
+
+def iou(a, b) -> float:
+    both = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod()
+    return both / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - both)
+
+
+def test_matches_are_the_labels_that_training_reads(trained, tiny_records):
+    """The same number on each level as the input function of training marks as positive."""
+    from official.core import task_factory
+    from official.vision.tasks import retinanet  # noqa: F401
+
+    config = configs.edit(
+        trained.config,
+        {
+            "task.train_data.parser.aug_rand_hflip": False,
+            "task.train_data.parser.aug_scale_min": 1.0,
+            "task.train_data.parser.aug_scale_max": 1.0,
+        },
+    )
+    item = next(tfrecord.read_examples(next(tiny_records.glob("train-*.tfrecord"))))
+    image = cv2.cvtColor(tiles.decoded_image(item), cv2.COLOR_BGR2RGB)
+    boxes = [Box("camera", *xyxy) for xyxy in tiles.boxes(item, image).tolist()]
+    path = trained.folder.parent / "one.tfrecord"
+    tfrecord.write_examples(path, [item])
+    data = config.task.train_data.replace(
+        input_path=str(path), global_batch_size=1, shuffle_buffer_size=1
+    )
+    _, labels = next(iter(task_factory.get_task(config.task).build_inputs(data)))
+    expected = {int(k): int((v.numpy() > 0).sum()) for k, v in labels["cls_targets"].items()}
+    used = anchors.matched_anchors(trained.detector, image, boxes)
+    used = used[used.data["used"]]
+    counted = {level: int((used.data["level"] == level).sum()) for level in expected}
+    assert sum(counted.values()) > 0
+    assert counted == expected
+
+
+def test_matches_say_how_well_they_fit(found):
+    detector, image, boxes = found
+    matched = anchors.matched_anchors(detector, image, boxes)
+    assert set(matched.class_id) == {0}
+    for xyxy, overlap in zip(matched.xyxy, matched.confidence, strict=True):
+        assert iou(xyxy, np.array(boxes[0].xyxy)) == pytest.approx(overlap, abs=1e-3)
+    assert list(matched.confidence) == sorted(matched.confidence, reverse=True)
+
+
+def test_each_object_has_an_anchor_unless_it_is_difficult(found):
+    detector, image, _ = found
+    small = Box("camera", 70.0, 40.0, 72.0, 42.0)  # fits no anchor: the best is forced
+    hard = Box("camera", 20.0, 20.0, 60.0, 60.0, difficult=True)
+    matched = anchors.matched_anchors(detector, image, [hard, small])
+    assert set(matched.class_id[matched.data["used"]]) == {1}
+    assert matched.confidence[matched.data["used"]].max() < 0.4
+    assert len(anchors.matched_anchors(detector, image, [hard])) == 0
+
+
+def test_candidates_hold_what_the_detector_keeps(found):
+    detector, image, _ = found
+    before, after = anchors.candidate_boxes(detector, image), detector(image, threshold=0.3)
+    assert len(after)
+    assert len(before) > len(after)
+    assert list(before.confidence) == sorted(before.confidence, reverse=True)
+    for xyxy, score in zip(after.xyxy, after.confidence, strict=True):
+        near = [iou(xyxy, other) for other in before.xyxy]
+        assert max(near) > 0.95
+        assert before.confidence[int(np.argmax(near))] == pytest.approx(score, abs=0.02)
+
+
+def test_a_faster_rcnn_shows_its_proposals(tiny_config):
+    config = tiny_config("faster_rcnn")
+    _, model = build_model(config)
+    detector = detectors.build_detector(model, config, {1: "camera"})
+    image = np.full((96, 160, 3), 90, np.uint8)
+    assert len(anchors.candidate_boxes(detector, image, 10)) <= 10
+    matched = anchors.matched_anchors(detector, image, [Box("camera", 30.0, 20.0, 126.0, 84.0)])
+    used = matched.data["used"]
+    assert used.any()
+    assert (~used).any()  # between the two thresholds of the first look
+    assert matched.confidence[~used].max() < config.task.train_data.parser.rpn_match_threshold
+
+
+def test_figure_needs_an_object_that_is_there(found, capsys):
+    detector, image, boxes = found
+    parts = {"matched": anchors.matched_anchors(detector, image, boxes)}
+    parts |= {"candidates": anchors.candidate_boxes(detector, image), "found": detector(image)}
+    plots.inside(image, boxes, number=0, two_stages=False, caption="Inside.", **parts)
+    assert capsys.readouterr().out.startswith("Inside.\n")
+    with pytest.raises(CourseError, match="number: 5; the image has 1 objects, from 0"):
+        plots.inside(image, boxes, number=5, two_stages=False, caption="Inside.", **parts)

@@ -1,0 +1,291 @@
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from helpers.common.errors import CourseError
+from helpers.common.images import fit, fitted_size
+from helpers.course.publish import ship_detector
+from helpers.inference import detector as detectors
+from helpers.inference.detector import Detector
+from helpers.models import config as configs
+from helpers.models.networks import CONFIG, LABEL_MAP, WEIGHTS, build_model
+
+
+class Tensor:
+    """What `Detector.run` returns: something with `.numpy()`."""
+
+    def __init__(self, values):
+        self.values = np.array(values, np.float32)
+
+    def numpy(self):
+        return self.values
+
+
+def fake(boxes, scores, classes):
+    """A Detector whose network gives the same yxyx boxes for every image; `seen` keeps those."""
+    seen = []
+
+    def run(image):
+        seen.append(image)
+        return Tensor(boxes), Tensor(scores), Tensor(classes)
+
+    config = SimpleNamespace(task=SimpleNamespace(model=SimpleNamespace(input_size=[64, 128, 3])))
+    return Detector(None, config, {1: "camera", 2: "car"}, run), seen
+
+
+def image(height, width):
+    return np.zeros((height, width, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((720, 1280), (64, 114)),  # height is the limit
+        ((100, 400), (32, 128)),  # width is
+        ((64, 128), (64, 128)),
+        ((16, 32), (64, 128)),  # small images grow
+        ((1, 5000), (1, 128)),  # and none vanishes
+    ],
+)
+def test_an_image_fills_the_input_at_its_own_aspect(size, expected):
+    assert fitted_size(*size, 64, 128) == expected
+    assert fit(image(*size), 64, 128).shape == (*expected, 3)
+
+
+def test_every_size_fits_into_the_input():
+    rng = np.random.default_rng(0)
+    for height, width in rng.integers(1, 4000, (300, 2)):
+        fitted = fitted_size(height, width, 384, 640)
+        assert fitted[0] <= 384
+        assert fitted[1] <= 640
+        assert fitted[0] == 384 or fitted[1] == 640
+
+
+def test_shrinking_averages_so_that_thin_things_stay():
+    lines = image(512, 1024)
+    lines[::8] = 255  # one row in eight: the mean is an eighth of white
+    assert fit(lines, 64, 128).mean() == pytest.approx(255 / 8, abs=1)
+    assert fit(lines, 64, 128).std() < 2
+    same = image(64, 128)
+    assert fit(same, 64, 128) is same
+
+
+def test_boxes_come_back_in_pixels_of_the_image_that_was_given():
+    detector, seen = fake([[16, 32, 48, 96], [0, 0, 64, 128]], [0.9, 0.2], [2, 1])
+    found = detector(image(640, 1280), threshold=0.1)
+    assert seen[0].shape == (64, 128, 3)
+    assert found.xyxy.tolist() == [[320, 160, 960, 480], [0, 0, 1280, 640]]
+    assert found.confidence == pytest.approx([0.9, 0.2])
+    assert found.class_id.tolist() == [2, 1]
+    assert found.data["class_name"].tolist() == ["car", "camera"]
+    # An image of another aspect takes up only part of the input; both axes keep one scale.
+    found = detector(image(640, 640), threshold=0.1)
+    assert seen[1].shape == (64, 64, 3)
+    assert found.xyxy[0].tolist() == [320, 160, 640, 480]
+
+
+def test_boxes_end_at_the_edge_of_the_image():
+    detector, _ = fake([[-5, -5, 200, 300]], [0.9], [1])
+    assert detector(image(32, 64)).xyxy.tolist() == [[0, 0, 64, 32]]
+
+
+def test_the_threshold_drops_what_scores_less_and_padding():
+    detector, _ = fake([[0, 0, 9, 9]] * 4, [0.9, 0.5, 0.04, 0], [1, 1, 1, 0])
+    assert len(detector(image(64, 128), threshold=0.5)) == 2
+    assert len(detector(image(64, 128))) == 2
+    assert len(detector(image(64, 128), threshold=0)) == 3
+    nothing = detector(image(64, 128), threshold=0.95)
+    assert nothing.xyxy.shape == (0, 4)
+    assert nothing.data["class_name"].tolist() == []
+
+
+def test_a_class_without_a_name_shows_its_number():
+    detector, _ = fake([[0, 0, 9, 9]], [0.9], [3])
+    assert detector(image(64, 128)).data["class_name"].tolist() == ["3"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [np.zeros((64, 128)), np.zeros((64, 128, 3)), image(64, 128)[..., :1], image(64, 128)[None]],
+)
+def test_what_is_no_rgb_image_is_refused(wrong):
+    detector, _ = fake([[0, 0, 9, 9]], [0.9], [1])
+    with pytest.raises(CourseError, match=r"image: shape \(.*; give uint8 RGB"):
+        detector(wrong)
+
+
+@pytest.fixture(scope="module")
+def picture(tiny_dataset):
+    file = sorted((tiny_dataset / "images").iterdir())[-1]
+    return cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB)
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+    """A folder of the trained detector that a test may spoil."""
+    for name in (WEIGHTS, CONFIG, LABEL_MAP):
+        shutil.copyfile(trained.folder / name, tmp_path / name)
+    return tmp_path
+
+
+def eager(detector):
+    """The same detector without a graph: quicker for the one image of a test."""
+    return dataclasses.replace(detector, run=detector.run.python_function)
+
+
+def test_a_loaded_detector_gives_what_the_trained_one_gave(trained, picture):
+    loaded = detectors.load_detector(trained.folder)
+    assert loaded.labels == {1: "camera"}
+    assert loaded.input_size == (64, 128)
+    assert loaded.parameters == trained.detector.parameters > 10_000
+    # Both as graphs: without one, the processor would compute with more bits.
+    ours, theirs = (d(picture, threshold=0.01) for d in (trained.detector, loaded))
+    assert len(ours) > 0
+    np.testing.assert_allclose(theirs.xyxy, ours.xyxy, atol=1e-3)
+    np.testing.assert_allclose(theirs.confidence, ours.confidence, atol=1e-5)
+
+
+def test_half_the_bits_give_nearly_the_same(trained, picture, tmp_path):
+    detectors.save_detector(trained.detector, tmp_path / "half", half=True)
+    detectors.save_detector(trained.detector, tmp_path / "whole")
+    sizes = [(tmp_path / name / WEIGHTS).stat().st_size for name in ("half", "whole")]
+    assert sizes[0] < 0.65 * sizes[1]
+    half = eager(detectors.load_detector(tmp_path / "half"))
+    ours, theirs = trained.detector(picture, threshold=0)[:3], half(picture, threshold=0)[:3]
+    np.testing.assert_allclose(theirs.confidence, ours.confidence, atol=0.01)
+    np.testing.assert_allclose(theirs.xyxy[0], ours.xyxy[0], atol=1)
+    files = {WEIGHTS, CONFIG, LABEL_MAP}
+    assert {path.name for path in (tmp_path / "half").iterdir()} == files
+
+
+def truncate(folder):
+    data = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(data[: len(data) // 2])
+
+
+def flip_bytes(folder):
+    data = bytearray((folder / WEIGHTS).read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 200] = bytes(200)
+    (folder / WEIGHTS).write_bytes(data)
+
+
+def write_text(folder):
+    (folder / WEIGHTS).write_text("version https://git-lfs")
+
+
+def write_array(folder):
+    with (folder / WEIGHTS).open("wb") as file:
+        np.save(file, np.zeros(3))
+
+
+def other_config(**changes):
+    def change(folder):
+        config = configs.load_config(folder / CONFIG)
+        changed = {key.replace("__", "."): value for key, value in changes.items()}
+        configs.save_config(configs.edit(config, changed), folder / CONFIG)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fault"),
+    [
+        (lambda folder: (folder / WEIGHTS).unlink(), "missing; train first"),
+        (truncate, "unreadable"),
+        (flip_bytes, "unreadable"),
+        (write_text, "unreadable"),
+        (write_array, "unreadable"),
+        (other_config(task__model__head__num_convs=2), r"has \d+ weights, the config's model \d+"),
+        (other_config(task__model__num_classes=4), r"shape \(.*do not belong together"),
+    ],
+)
+def test_weights_that_cannot_be_used_are_named_in_one_line(copied, spoil, fault):
+    spoil(copied)
+    with pytest.raises(CourseError, match=rf"{WEIGHTS}: .*{fault}") as error:
+        detectors.load_detector(copied)
+    assert "\n" not in str(error.value)
+
+
+def test_an_ssd_has_no_proposals(trained, picture):
+    with pytest.raises(CourseError, match="is an SSD, it has none; load a Faster R-CNN"):
+        detectors.proposals(trained.detector, picture)
+
+
+def test_a_faster_rcnn_shows_its_proposals(tiny_config, picture):
+    config = tiny_config("faster_rcnn")
+    _, model = build_model(config)
+    detector = detectors.build_detector(model, config, {1: "camera"})
+    found = detectors.proposals(detector, picture, count=7)
+    assert len(found) == 7
+    assert found.confidence.tolist() == sorted(found.confidence, reverse=True)
+    assert set(found.class_id) == {0}
+    height, width = picture.shape[:2]
+    assert found.xyxy.min() >= 0
+    # In pixels of the image, not of the smaller input.
+    assert found.xyxy[:, [0, 2]].max() <= width + 1e-3
+    assert found.xyxy[:, [1, 3]].max() <= height + 1e-3
+    assert found.xyxy[:, 3].max() > 64
+
+
+def test_the_shipped_detector_comes_with_the_scores_it_has(trained, tmp_path):
+    workspace, folder = tmp_path / "run", tmp_path / "shipped"
+    shutil.copytree(trained.folder, workspace / "06_ssd")
+    scores = {"AP": 0.5, "AP50": 0.9, "AP50_low": 0.8, "AP50_high": 0.95, "interval_over": "clips"}
+    for path, page in (
+        ("08_evaluation/metrics.json", {"SSD": scores | {"ms_per_image": 1.0}}),
+        ("04_records/val.json", {"images": [{"clip": "a"}, {"clip": "a"}, {"clip": "b"}]}),
+    ):
+        (workspace / path).parent.mkdir(exist_ok=True)
+        (workspace / path).write_text(json.dumps(page))
+    ship_detector(workspace, folder)
+    assert detectors.load_detector(folder).labels == trained.detector.labels
+    stored = json.loads((folder / "scores.json").read_text())
+    assert stored == scores | {"images": 3, "clips": 2, "command": "make course && make detector"}
+
+
+CONVOLVE = """
+import tensorflow as tf
+from helpers import detector
+detector._use_bfloat16()
+image, kernel = tf.random.uniform([1, 64, 64, 16]), tf.random.uniform([3, 3, 16, 16])
+convolve = tf.function(lambda x: tf.nn.relu(tf.nn.conv2d(x, kernel, 1, "SAME")))
+print(float(tf.reduce_mean(convolve(image))))
+"""
+
+
+def test_the_choice_of_precision_is_silent():
+    quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(
+        [sys.executable, "-c", CONVOLVE],
+        cwd=Path(__file__).parents[3],
+        env=quiet,
+        capture_output=True,
+        text=True,
+    )
+    assert float(done.stdout) > 0, done.stderr
+    assert "precision" not in done.stderr
+
+
+@pytest.mark.parametrize("family", ["ssd", "faster_rcnn"])
+def test_the_loss_of_an_ssd_is_compiled_and_the_same(family, tiny_config):
+    config = tiny_config(family)
+    task, model = build_model(config)
+    images, labels = next(iter(task.build_inputs(config.task.train_data)))
+    if family == "faster_rcnn":
+        assert not hasattr(task.build_losses, "get_concrete_function")
+        return
+    outputs = model(images, training=True)
+    plain = type(task).build_losses(task, outputs=outputs, labels=labels)
+    compiled = task.build_losses(outputs=outputs, labels=labels)
+    assert hasattr(task.build_losses, "get_concrete_function")
+    np.testing.assert_allclose(compiled, plain, rtol=1e-5)
