@@ -110,5 +110,5 @@ lock:
 	$(RESOLVE) requirements-beam.txt requirements-beam.in
 
 clean:
-	rm -rf $(VENV) $(BEAM) build .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(BEAM) build .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.txt"
@@ -30,21 +31,23 @@ INSTALLED_GB, DOWNLOADED_GB, RUN_GB = 3.9, 1.1, 2.0
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the doctor's table. A check that is ok may still have a `fix`: a hint."""
+    """One line of the doctor's table: what was found, and the fix where that is a fault."""
 
     name: str
-    ok: bool
     found: str
     fix: str = ""
+    hint: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return not self.fix
 
 
 def python_version(version: tuple[int, int] = sys.version_info[:2]) -> Check:
     """Python 3.11, 3.12 or 3.13: what the lock is made for (TensorFlow 2.20 has no others)."""
-    ok = (3, 11) <= tuple(version) <= (3, 13)
-    found = f"{version[0]}.{version[1]}"
-    return Check(
-        "Python", ok, found, "" if ok else "install Python 3.12, then: make setup PYTHON=python3.12"
-    )
+    refused = not (3, 11) <= tuple(version) <= (3, 13)
+    fix = "install Python 3.12, then: make setup PYTHON=python3.12" if refused else ""
+    return Check("Python", f"{version[0]}.{version[1]}", fix)
 
 
 def platform_support(
@@ -61,7 +64,7 @@ def platform_support(
         name, version = libc or platform.libc_ver()
         found += f", {name} {version}" if name else ", no glibc"
         if machine not in ("x86_64", "aarch64"):
-            fix = "there is no TensorFlow for this processor: use an x86_64 or arm64 machine"
+            fix = "there is no TensorFlow for this CPU: use an x86_64 or arm64 machine"
         elif name != "glibc":
             fix = "Alpine and other musl systems have no TensorFlow: use the course's Dockerfile"
         elif _numbers(version) < (2, 28):
@@ -80,7 +83,7 @@ def platform_support(
         fix = (
             "Windows has no tensorflow-text: in PowerShell, `wsl --install`, then work inside WSL2"
         )
-    return Check("platform", not fix, found, fix)
+    return Check("platform", found, fix)
 
 
 def disk_space(
@@ -90,9 +93,9 @@ def disk_space(
     if free_gb is None:
         free_gb = shutil.disk_usage(folder).free / 1e9
     needed = RUN_GB if installed else RUN_GB + INSTALLED_GB + DOWNLOADED_GB
-    ok = free_gb >= needed
-    fix = "" if ok else f"free {needed - free_gb:.1f} GB, or move the course to a larger disk"
-    return Check("disk", ok, f"{free_gb:.1f} GB free, {needed:.1f} needed", fix)
+    lacking = needed - free_gb
+    fix = f"free {lacking:.1f} GB, or move the course to a larger disk" if lacking > 0 else ""
+    return Check("disk", f"{free_gb:.1f} GB free, {needed:.1f} needed", fix)
 
 
 def locked_packages(lock: Path = LOCK, version: Callable[[str], str] = metadata.version) -> Check:
@@ -100,28 +103,27 @@ def locked_packages(lock: Path = LOCK, version: Callable[[str], str] = metadata.
 
     `version(name)` returns the installed version or raises PackageNotFoundError.
     """
-    name = "packages"
     try:
         wanted = read_lock(lock)
     except FileNotFoundError:
         return Check(
-            name, False, f"{lock.name} is missing", "get it back: git checkout " + lock.name
+            "packages", f"{lock.name} is missing", f"get it back: git checkout {lock.name}"
         )
     except ImportError:
-        return Check(name, False, "packaging is missing", REINSTALL)
+        return Check("packages", "packaging is missing", REINSTALL)
     faults = []
     for package, locked in wanted.items():
         try:
             installed = version(package)
         except metadata.PackageNotFoundError:
             faults.append(f"{package} missing")
-            continue
-        if installed != locked:
-            faults.append(f"{package} {installed}, not {locked}")
+        else:
+            if installed != locked:
+                faults.append(f"{package} {installed}, not {locked}")
     if not faults:
-        return Check(name, True, f"{len(wanted)} at the locked versions")
-    found = "; ".join(faults[:3]) + (f"; {len(faults) - 3} more" if len(faults) > 3 else "")
-    return Check(name, False, found, REINSTALL)
+        return Check("packages", f"{len(wanted)} at the locked versions")
+    more = [f"{len(faults) - 3} more"] if len(faults) > 3 else []
+    return Check("packages", "; ".join(faults[:3] + more), REINSTALL)
 
 
 def read_lock(lock: Path = LOCK, environment: dict[str, str] | None = None) -> dict[str, str]:
@@ -132,7 +134,7 @@ def read_lock(lock: Path = LOCK, environment: dict[str, str] | None = None) -> d
     try:
         from packaging.requirements import Requirement
     except ImportError:
-        from pip._vendor.packaging.requirements import Requirement
+        from pip._vendor.packaging.requirements import Requirement  # type: ignore[assignment]
     wanted = {}
     for line in lock.read_text(encoding="utf-8").splitlines():
         text = re.sub(r"(^|\s)#.*", "", line).strip()
@@ -145,7 +147,7 @@ def read_lock(lock: Path = LOCK, environment: dict[str, str] | None = None) -> d
 
 
 def one_cv2(
-    names: Iterable[str] | None = None, load: Callable[[str], object] = import_module
+    names: Iterable[str] | None = None, load: Callable[[str], Any] = import_module
 ) -> Check:
     """Exactly one OpenCV distribution, and it imports. Two of them overwrite each other's files.
 
@@ -157,19 +159,19 @@ def one_cv2(
     found = sorted({name.lower() for name in names if name and name.lower().startswith("opencv-")})
     headless = "opencv-python-headless"
     again = f"python -m pip install --force-reinstall --no-deps {_locked(headless)}"
-    if len(found) != 1:
-        fix = f"python -m pip uninstall --yes {' '.join(found)}; {again}" if found else REINSTALL
-        return Check("cv2", False, " and ".join(found) or "no OpenCV", fix)
+    if not found:
+        return Check("cv2", "no OpenCV", REINSTALL)
+    fix = f"python -m pip uninstall --yes {' '.join(found)}; {again}"
+    if len(found) > 1:
+        return Check("cv2", " and ".join(found), fix)
     try:
-        cv2 = load("cv2")
-        version = cv2.__version__
+        version = load("cv2").__version__
     except Exception as error:  # a broken cv2 raises more than ImportError
-        fix = f"python -m pip uninstall --yes {found[0]}; {again}"
-        return Check("cv2", False, f"{found[0]} does not import: {_one_line(error)}", fix)
-    return Check("cv2", True, f"{version}, from {found[0]} alone")
+        return Check("cv2", f"{found[0]} does not import: {_one_line(error)}", fix)
+    return Check("cv2", f"{version}, from {found[0]} alone")
 
 
-def pkg_resources(load: Callable[[str], object] = import_module) -> Check:
+def pkg_resources(load: Callable[[str], Any] = import_module) -> Check:
     """`pkg_resources` imports: tensorflow_models and tensorboard need it; setuptools 82 lost it."""
     try:
         with warnings.catch_warnings():
@@ -178,12 +180,12 @@ def pkg_resources(load: Callable[[str], object] = import_module) -> Check:
             load("pkg_resources")
     except Exception as error:
         fix = f"python -m pip install {_locked('setuptools')}"
-        return Check("pkg_resources", False, f"does not import: {_one_line(error)}", fix)
-    return Check("pkg_resources", True, "imports")
+        return Check("pkg_resources", f"does not import: {_one_line(error)}", fix)
+    return Check("pkg_resources", "imports")
 
 
 def tensorflow(run: Callable[[list[str]], str] | None = None) -> Check:
-    """TensorFlow starts in a process of its own (on an old processor it takes Python down).
+    """TensorFlow starts in a process of its own (on an old CPU it takes Python down).
 
     `run(command)` returns the command's output and raises OSError, CalledProcessError or
     TimeoutExpired.
@@ -193,13 +195,13 @@ def tensorflow(run: Callable[[list[str]], str] | None = None) -> Check:
     except subprocess.CalledProcessError as error:
         if error.returncode < 0:
             found = f"ends with signal {-error.returncode}"
-            fix = "TensorFlow needs a processor with AVX: use another machine or virtual machine"
-            return Check("TensorFlow", False, found, fix)
-        return Check("TensorFlow", False, _last_line(error.stderr), REINSTALL)
+            fix = "TensorFlow needs a CPU with AVX: use another machine or virtual machine"
+            return Check("TensorFlow", found, fix)
+        return Check("TensorFlow", _last_line(error.stderr), REINSTALL)
     except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:
-        return Check("TensorFlow", False, f"does not start: {_one_line(error)}", REINSTALL)
+        return Check("TensorFlow", f"does not start: {_one_line(error)}", REINSTALL)
     gpus = ", ".join(found["gpus"]) or "none"
-    return Check("TensorFlow", True, f"{found['version']}, GPUs: {gpus}")
+    return Check("TensorFlow", f"{found['version']}, GPUs: {gpus}")
 
 
 def gpu(
@@ -208,24 +210,24 @@ def gpu(
     """Whether the machine has a GPU and TensorFlow uses it. Never a fault: the CPU is enough."""
     on_cpu = "the cpu profile takes about 25 minutes"
     if (system or platform.system()) == "Darwin":
-        return Check(
-            "GPU", True, f"not used on macOS: TensorFlow 2.20 has no Metal plug-in; {on_cpu}"
-        )
+        found = f"not used on macOS: TensorFlow 2.20 has no Metal plug-in; {on_cpu}"
+        return Check("GPU", found)
     try:
         query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
         names = [line.strip() for line in (run or _output)(query).splitlines() if line.strip()]
     except (OSError, subprocess.SubprocessError):
         names = []
     if not names:
-        return Check("GPU", True, f"no NVIDIA GPU; {on_cpu}")
+        return Check("GPU", f"no NVIDIA GPU; {on_cpu}")
     if tensorflow_check.ok and not tensorflow_check.found.endswith("none"):
-        return Check("GPU", True, f"{'; '.join(names)}; PROFILE=gpu uses it")
+        return Check("GPU", f"{'; '.join(names)}; PROFILE=gpu uses it")
     extra = _locked("tensorflow").replace("tensorflow", "tensorflow[and-cuda]")
-    fix = f"python -m pip install '{extra}' (another 3 GB of CUDA libraries)"
-    return Check("GPU", True, f"{'; '.join(names)}, but TensorFlow does not see it; {on_cpu}", fix)
+    found = f"{'; '.join(names)}, but TensorFlow does not see it; {on_cpu}"
+    hint = f"python -m pip install '{extra}' (another 3 GB of CUDA libraries)"
+    return Check("GPU", found, hint=hint)
 
 
-def kernel(spec: Callable[[str], object] | None = None, executable: str = sys.executable) -> Check:
+def kernel(spec: Callable[[str], Any] | None = None, executable: str = sys.executable) -> Check:
     """The Jupyter kernel `python3`, which the lessons name, runs this Python.
 
     `spec(name)` returns a kernel specification (with `argv`) or raises.
@@ -238,12 +240,12 @@ def kernel(spec: Callable[[str], object] | None = None, executable: str = sys.ex
             spec = KernelSpecManager().get_kernel_spec
         command = spec("python3").argv[0]
     except Exception as error:  # NoSuchKernel is defined in a package that may be missing
-        return Check("kernel", False, f"no python3 kernel: {_one_line(error)}", fix)
+        return Check("kernel", f"no python3 kernel: {_one_line(error)}", fix)
     path = shutil.which(command) or command
     # "python" is replaced by the Python that runs Jupyter.
     if command not in ("python", "python3") and Path(path).parent != Path(executable).parent:
-        return Check("kernel", False, f"python3 runs {command}", fix)
-    return Check("kernel", True, "python3 runs this Python")
+        return Check("kernel", f"python3 runs {command}", fix)
+    return Check("kernel", "python3 runs this Python")
 
 
 def before_setup() -> list[Check]:
@@ -275,10 +277,10 @@ def report(checks: Iterable[Check]) -> str:
     """A table of the checks: a mark, what was found, and the fix of each fault."""
     lines = []
     for check in checks:
-        mark = "ok   " if check.ok else "FAULT"
-        lines.append(f"{mark}  {check.name:<13}  {check.found}")
-        if check.fix:
-            lines.append(f"{'':22}{'fix' if not check.ok else 'hint'}: {check.fix}")
+        lines.append(f"{'ok   ' if check.ok else 'FAULT'}  {check.name:<13}  {check.found}")
+        for kind in ("fix", "hint"):
+            if said := getattr(check, kind):
+                lines.append(f"{'':22}{kind}: {said}")
     return "\n".join(lines)
 
 

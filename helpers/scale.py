@@ -1,16 +1,15 @@
-"""`python -m helpers.scale`: one worker of a cluster, or the scoring beside it."""
+"""`python -m helpers.scale`: one worker of a cluster, or the scoring next to it."""
 
 import os
 import sys
+import traceback
 
-from helpers.training.launch import main
+from helpers.training.worker import main
 
 if __name__ == "__main__":
     try:
         code = main()
     except Exception:
-        import traceback
-
         traceback.print_exc()
         code = 1
     sys.stdout.flush()

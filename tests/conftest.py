@@ -37,7 +37,7 @@ def footage(tmp_path_factory) -> Path:
         rows = ["file,licence,origin"]
         for spec in scene.clip_specs(count, seed, seconds=1.0, width=640, height=360):
             clip = scene.render_clip(spec, folder / "clips")
-            rows.append(f"clips/{clip.name},CC0-1.0,rendered by helpers.roadside")
+            rows.append(f"clips/{clip.name},CC0-1.0,rendered by this course")
         (folder / "sources.csv").write_text("\n".join(rows) + "\n")
 
     return render(tmp_path_factory.mktemp("footage") / "01_images", count=3, seed=1)

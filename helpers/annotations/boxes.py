@@ -1,15 +1,15 @@
-"""A box, the boxes of an image, and what can be wrong with one."""
+"""A box, the boxes of an image, what can be wrong with a box, and its repair."""
 
-import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from helpers.common.errors import CourseError
 
 
 @dataclass(frozen=True)
 class Box:
-    """One object: its label and its edges in pixels (float), and what the annotator noted."""
+    """One object: its label, its edges in pixels (float), and what the annotator noted."""
 
     label: str
     xmin: float
@@ -27,7 +27,7 @@ class Box:
 
     @property
     def area(self) -> float:
-        """Area in square pixels; negative or zero for a box that is no box."""
+        """Area in square pixels; zero or negative for a box that cannot be trained on."""
         return (self.xmax - self.xmin) * (self.ymax - self.ymin)
 
 
@@ -46,37 +46,43 @@ class Annotation:
     source: str = ""
 
 
-def fault(box: Box, width: float, height: float) -> tuple[str, str, str] | None:
-    """What is wrong with `box` in an image of `width` x `height` pixels, or None.
+class Fault(NamedTuple):
+    """What is wrong with a box: "not a number", "inverted", "zero area" or "outside"."""
 
-    Returns kind ("not a number", "inverted", "zero area" or "outside"), value and fix.
-    """
-    if not all(math.isfinite(edge) for edge in box.xyxy):
-        return "not a number", f"box {_edges(box)}", "draw the box again"
-    for low, high, side in (("xmin", "xmax", "right of"), ("ymin", "ymax", "below")):
-        a, b = getattr(box, low), getattr(box, high)
-        if b < a:
-            value = f"{high} {_number(b)} is not {side} {low} {_number(a)}"
-            return "inverted", value, "swap them or delete the object"
-        if b == a:
-            return "zero area", f"{low} and {high} are both {_number(a)}", "delete the object"
-    for low, high, size, name in (
-        ("xmin", "xmax", width, "width"),
-        ("ymin", "ymax", height, "height"),
-    ):
-        a, b = getattr(box, low), getattr(box, high)
-        if a < 0:
-            return "outside", f"{low} {_number(a)} is below 0", "clip it to 0"
-        if b > size:
-            value = f"{high} {_number(b)} is beyond the image's {name} {_number(size)}"
-            return "outside", value, f"clip it to {_number(size)}"
+    kind: str
+    value: str
+    fix: str
+
+
+def fault(box: Box, width: float, height: float) -> Fault | None:
+    """Return the first thing wrong with `box` in an image of `width` x `height` pixels, or None."""
+    if not all(map(math.isfinite, box.xyxy)):
+        edges = ", ".join(map(pixels, box.xyxy))
+        return Fault("not a number", f"box ({edges})", "draw the box again")
+    spans = (
+        ("x", box.xmin, box.xmax, "right of", "width", width),
+        ("y", box.ymin, box.ymax, "below", "height", height),
+    )
+    for axis, low, high, side, _, _ in spans:
+        if high < low:
+            value = f"{axis}max {pixels(high)} is not {side} {axis}min {pixels(low)}"
+            return Fault("inverted", value, "swap them or delete the object")
+        if high == low:
+            value = f"{axis}min and {axis}max are both {pixels(low)}"
+            return Fault("zero area", value, "delete the object")
+    for axis, low, high, _, name, size in spans:
+        if low < 0:
+            return Fault("outside", f"{axis}min {pixels(low)} is below 0", "clip it to 0")
+        if high > size:
+            value = f"{axis}max {pixels(high)} is beyond the image's {name} {pixels(size)}"
+            return Fault("outside", value, f"clip it to {pixels(size)}")
     return None
 
 
 def problem(box: Box, width: float, height: float) -> str | None:
-    """What is wrong with `box` in an image of `width` x `height` pixels and the fix, or None."""
+    """Return what is wrong with `box` and how to fix it, in one line, or None; see `fault`."""
     found = fault(box, width, height)
-    return None if found is None else f"{found[1]}; {found[2]}"
+    return found and f"{found.value}; {found.fix}"
 
 
 def check_boxes(annotation: Annotation, file: str) -> None:
@@ -86,29 +92,30 @@ def check_boxes(annotation: Annotation, file: str) -> None:
             raise CourseError(f"{file}: object {number} ({box.label}): {message}")
 
 
-def _number(value: float) -> str:
+def repaired(box: Box, width: float, height: float) -> Box | None:
+    """Return `box` with its edges in order and clipped to the image; None when nothing is left."""
+    if not all(map(math.isfinite, box.xyxy)):
+        return None
+    (x1, x2), (y1, y2) = sorted((box.xmin, box.xmax)), sorted((box.ymin, box.ymax))
+    box = replace(box, xmin=max(x1, 0), ymin=max(y1, 0), xmax=min(x2, width), ymax=min(y2, height))
+    return None if fault(box, width, height) else box
+
+
+def iou(box: Box, other: Box) -> float:
+    """Return the intersection over union of two boxes, 0 to 1; 1 for equal boxes of any area."""
+    if box.xyxy == other.xyxy:
+        return 1.0
+    width = min(box.xmax, other.xmax) - max(box.xmin, other.xmin)
+    height = min(box.ymax, other.ymax) - max(box.ymin, other.ymin)
+    if not (width > 0 and height > 0):
+        return 0.0
+    union = box.area + other.area - width * height
+    return width * height / union if union > 0 else 0.0
+
+
+def pixels(value: float) -> str:
+    """Return a coordinate as text: rounded to 0.01 pixel, whole numbers without a point."""
     if not math.isfinite(value):
         return str(value)
     value = round(float(value), 2)
     return str(int(value)) if value.is_integer() else str(value)
-
-
-def _edges(box: Box) -> str:
-    return "(" + ", ".join(_number(edge) for edge in box.xyxy) + ")"
-
-
-def swapped(box: Box) -> Box:
-    """The box with its edges in order: left before right, top before bottom."""
-    (x1, x2), (y1, y2) = sorted((box.xmin, box.xmax)), sorted((box.ymin, box.ymax))
-    return dataclasses.replace(box, xmin=x1, ymin=y1, xmax=x2, ymax=y2)
-
-
-def clipped(box: Box, width: float, height: float) -> Box:
-    """The part of `box` inside an image of `width` x `height` pixels; may be no box any more."""
-    return dataclasses.replace(
-        box,
-        xmin=max(box.xmin, 0.0),
-        ymin=max(box.ymin, 0.0),
-        xmax=min(box.xmax, width),
-        ymax=min(box.ymax, height),
-    )

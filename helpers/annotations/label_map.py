@@ -12,12 +12,17 @@ _FIELD = re.compile(r"(\w+)\s*:\s*('(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[^\s,;
 
 
 def read_label_map(path: Path | str, open_=open) -> dict[str, int]:
-    """Read a label map in the syntax of the old Object Detection API: label -> id, from 1.
+    """Read a label map: label -> id, from 1.
 
     `name` is the label; `display_name` where there is no name, or where the name is a
-    Freebase id ("/m/01g317") as in the COCO label map. CourseError for a file without items,
-    an id below 1, or an id or label given twice. `open_` opens a path
-    ("rb") wherever it lies.
+    Freebase id ("/m/01g317") as in the COCO label map.
+
+    Args:
+        path: the .pbtxt file.
+        open_: opens a path ("rb") wherever it lies.
+
+    Raises:
+        CourseError: no file, no items, an id below 1, or an id or label given twice.
     """
     try:
         with io.TextIOWrapper(open_(str(path), "rb"), "utf-8") as file:
@@ -26,7 +31,7 @@ def read_label_map(path: Path | str, open_=open) -> dict[str, int]:
         raise CourseError(f"{path}: missing; write it with annotations.write_label_map") from None
     labels: dict[str, int] = {}
     for index, item in enumerate(_ITEM.finditer(re.sub(r"(?m)^\s*#.*$", "", text)), 1):
-        fields = {key: value for key, value in _FIELD.findall(item[1])}
+        fields = dict(_FIELD.findall(item[1]))
         name = _unquote(fields.get("name", "")) or _unquote(fields.get("display_name", ""))
         if name.startswith("/m/") and "display_name" in fields:
             name = _unquote(fields["display_name"])
@@ -44,7 +49,7 @@ def read_label_map(path: Path | str, open_=open) -> dict[str, int]:
 
 
 def write_label_map(labels: Sequence[str] | Mapping[str, int], path: Path | str) -> None:
-    """Write a label map (.pbtxt). A sequence of labels gets the ids 1, 2, … in its order."""
+    """Write a label map (.pbtxt). A sequence of labels gets the ids 1, 2, … in that order."""
     if not isinstance(labels, Mapping):
         labels = {label: number for number, label in enumerate(labels, 1)}
     items = []

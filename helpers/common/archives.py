@@ -2,105 +2,97 @@
 
 import lzma
 import re
-import shutil
 import stat
 import tarfile
+import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from helpers.common.downloads import LARGEST
 from helpers.common.errors import CourseError
 
+# What the two libraries raise for archives that are cut off, garbled or encrypted.
+BROKEN = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError),
+)
 _MAX_UNPACKED = LARGEST  # bytes
 _MAX_FILES = 50_000
 
 
-def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a zip or tar file into `folder`, without the single top folder that many have.
+def unpack(archive: Path, folder: Path, name: str = "") -> None:
+    """Unpack a zip or tar file as `folder`, without the single top folder that many have.
 
-    CourseError, before anything is written, for names that lead out of the folder, links and
-    devices, and more than 2 GB or 50 000 files; also for a file that is no archive, is cut off
-    or fails its checksum.
+    Args:
+        archive: the file.
+        folder: missing or empty; it appears whole or not at all.
+        name: how messages call the archive, by default as the file.
+
+    Raises:
+        CourseError: before anything is written, for names that lead out of the folder, links and
+            devices, and more than 2 GB or 50 000 files; also for a file that is no archive, is cut
+            off or fails its checksum.
     """
     from tqdm.auto import tqdm
 
+    name = name or archive.name
+    is_tar = tarfile.is_tarfile(archive)
     try:
-        with _opened(archive) as (files, read):
-            _check_items(archive, files)
-            tops = {item.path.parts[0] for item in files}
-            deep = all(len(item.path.parts) > 1 for item in files)
-            skip = 1 if len(tops) == 1 and deep else 0
-            for item in tqdm(files, desc=f"unpack {archive.name}", unit="file"):
-                target = folder.joinpath(*item.path.parts[skip:])
-                target.parent.mkdir(parents=True, exist_ok=True)
-                # Neither library yields more bytes than the size declared and summed above.
-                with read(item) as source, target.open("wb") as sink:
-                    shutil.copyfileobj(source, sink)
-    except _BROKEN as error:
-        raise CourseError(f"{archive.name}: broken archive ({error}); get it again") from None
+        with tarfile.open(archive) if is_tar else zipfile.ZipFile(archive) as bundle:
+            files = _checked(name, bundle if is_tar else map(_as_tar, bundle.infolist()))
+            members = files if is_tar else [entry.name for entry in files]
+            if is_tar:
+                # Missing in Python 3.11 before 3.11.4, which Debian 12 has.
+                bundle.extraction_filter = getattr(tarfile, "data_filter", lambda entry, _: entry)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpack-") as scratch:
+                root = Path(scratch) / "all"
+                root.mkdir()
+                bundle.extractall(root, tqdm(members, desc=f"unpack {name}", unit="file"))
+                paths = [PurePosixPath(entry.name) for entry in files]
+                tops = {path.parts[0] for path in paths}
+                if len(tops) == 1 and all(len(path.parts) > 1 for path in paths):
+                    root /= tops.pop()
+                root.rename(folder)
+    except BROKEN as error:
+        raise CourseError(f"{name}: broken archive ({error}); get it again") from None
 
 
-# What the two libraries raise for archives that are cut off, garbled or encrypted.
-_BROKEN = (
-    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError),
-)
+def _as_tar(entry: zipfile.ZipInfo) -> tarfile.TarInfo:
+    """An entry of a zip file as a tar file would list it."""
+    info = tarfile.TarInfo(entry.filename)
+    info.size = entry.file_size
+    if entry.is_dir():
+        info.type = tarfile.DIRTYPE
+    elif stat.S_ISLNK(entry.external_attr >> 16):
+        info.type = tarfile.SYMTYPE
+    return info
 
 
-@dataclass(frozen=True)
-class _Item:
-    """An entry of an archive that is no folder; `plain` unless a link, a device or the like."""
-
-    name: str
-    size: int
-    plain: bool
-    entry: zipfile.ZipInfo | tarfile.TarInfo
-
-    @property
-    def path(self) -> PurePosixPath:
-        return PurePosixPath(self.name)
-
-
-@contextmanager
-def _opened(archive: Path) -> Iterator[tuple[list[_Item], Callable[[_Item], IO[bytes]]]]:
-    """The entries of a zip or tar file, and a function that opens one of them."""
-    items: list[_Item] = []
-    if tarfile.is_tarfile(archive):
-        with tarfile.open(archive) as bundle:
-            total = 0
-            for entry in bundle:
-                if not entry.isdir():
-                    items.append(_Item(entry.name, entry.size, entry.isreg(), entry))
-                    total += entry.size
-                if total > _MAX_UNPACKED or len(items) > _MAX_FILES:
-                    break  # a compressed tar would be unpacked further just to be listed
-            yield items, lambda item: bundle.extractfile(item.entry)
-    else:
-        with zipfile.ZipFile(archive) as bundle:
-            for entry in bundle.infolist():
-                if not entry.is_dir():
-                    plain = not stat.S_ISLNK(entry.external_attr >> 16)
-                    items.append(_Item(entry.filename, entry.file_size, plain, entry))
-            yield items, lambda item: bundle.open(item.entry)
-
-
-def _check_items(archive: Path, items: list[_Item]) -> None:
-    if len(items) > _MAX_FILES or sum(item.size for item in items) > _MAX_UNPACKED:
-        raise CourseError(f"{archive.name}: too large when unpacked; it was not unpacked")
-    folders = {folder for item in items for folder in item.path.parents}
-    for item in items:
-        if item.path in folders:
-            raise CourseError(
-                f"{archive.name}: {item.name!r} is a file and a folder; it was not unpacked: get "
-                "the archive from its own address"
-            )
-        unsafe = not item.plain or item.path.is_absolute() or ".." in item.path.parts
-        if unsafe or not item.path.parts or re.search(r"[\\:\0]", item.name):
-            raise CourseError(
-                f"{archive.name}: {item.name!r}: a link, or a path out of the "
-                "folder; it was not unpacked: get the archive from its own address"
-            )
+def _checked(name: str, entries: Iterable[tarfile.TarInfo]) -> list[tarfile.TarInfo]:
+    """The entries that are no folders; CourseError when one is unsafe, or they are too large."""
+    files, size = [], 0
+    for entry in entries:
+        if not entry.isdir():
+            files.append(entry)
+            size += entry.size
+        # At once, since a compressed tar is unpacked just to be listed.
+        if size > _MAX_UNPACKED or len(files) > _MAX_FILES:
+            raise CourseError(f"{name}: too large when unpacked; it was not unpacked")
+    folders = {folder for entry in files for folder in PurePosixPath(entry.name).parents}
+    for entry in files:
+        path = PurePosixPath(entry.name)
+        if path in folders:
+            fault = " is a file and a folder"
+        elif not entry.isreg() or path.is_absolute() or ".." in path.parts or not path.parts:
+            fault = ": a link, or a path out of the folder"
+        elif re.search(r"[\\:\0]", entry.name):
+            fault = ": a backslash, a colon or a zero byte in the name"
+        else:
+            continue
+        raise CourseError(
+            f"{name}: {entry.name!r}{fault}; it was not unpacked: get the archive from "
+            "its own address"
+        )
+    return files

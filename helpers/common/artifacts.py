@@ -1,7 +1,7 @@
 """Folders that appear whole or not at all, and know what they were made from.
 
 Each lesson reads the folder of an earlier one and writes its own. A function that makes
-such a folder is decorated with `artifact`; it then works in a draft beside the folder, which
+such a folder is decorated with `artifact`; it then works in a draft next to the folder, which
 takes the folder's name only when the function has returned.
 """
 
@@ -15,7 +15,7 @@ import os
 import platform
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -25,33 +25,32 @@ from helpers.common.files import write_text
 MANIFEST = "manifest.json"
 _REPORTED = ("tensorflow", "tf-models-official", "numpy", "opencv-python-headless", "apache-beam")
 
-# Parameters that change how a folder is made, never what is in it.
-_MANNER = {"workers"}
-
 
 def artifact(
     maker: str, *, resumes: bool = False
 ) -> Callable[[Callable[..., dict | None]], Callable[..., Path]]:
     """Make `function(..., folder, ...)` build `folder` as a whole, and only when needed.
 
-    `maker` is the function's name in manifests and fingerprints. It stays when the code moves:
-    another one would make every finished folder stale.
-
     The decorated function must have a parameter `folder`: the output. It is called with an
     empty draft folder in its place and returns counts (a dict that JSON can hold) or None.
     Parameters that are `Path`s of something that exists are inputs: a folder with a manifest
     counts by its fingerprint, anything else by the names, sizes and times of its files.
-    Everything else is a parameter, but `workers`, on which nothing may depend. When `folder`
-    was already made from the same inputs with the same parameters, nothing is done. Keyword
-    `rebuild=True` builds again all the same.
+    Everything else is a parameter. When `folder` was already made from the same inputs with the
+    same parameters, nothing is done. Keyword `rebuild=True` builds again all the same.
 
-    Returns the path of the folder. Whatever the function raises passes through, and the
-    draft is removed; what was there before stays as it was. With `resumes=True` the draft stays
-    beside the folder when the function raises or is killed, and a later call with the same inputs
-    and parameters gets it as it was left: the function must tell what in it is whole.
+    The draft is removed when the function raises; what was there before stays as it was.
 
-    Raises CourseError when `folder` holds files that this course did not make, or when another
-    process is making the same folder.
+    Args:
+        maker: the function's name in manifests and fingerprints. It stays when the code moves:
+            another one would make every finished folder stale.
+        resumes: the draft stays next to the folder when the function raises or is killed, and a
+            later call with the same inputs and parameters gets it as it was left: the function
+            must tell what in it is whole.
+
+    Returns:
+        A decorator. The decorated function returns the path of the folder. It raises what the
+        function raises, and CourseError when `folder` holds files that this course did not make,
+        or when another process is making it.
     """
 
     def decorate(function: Callable[..., dict | None]) -> Callable[..., Path]:
@@ -62,16 +61,7 @@ def artifact(
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
             folder = Path(bound.arguments["folder"])
-            inputs, parameters = {}, {}
-            for name, value in bound.arguments.items():
-                if name == "folder" or name in _MANNER:
-                    continue
-                for key, item in value.items() if isinstance(value, dict) else [("", value)]:
-                    where = f"{name}.{key}" if key else name
-                    if isinstance(item, Path) and item.exists():
-                        inputs[where] = input_fingerprint(item)
-                    else:
-                        parameters[where] = str(item) if isinstance(item, Path) else item
+            inputs, parameters = _inputs_and_parameters(bound.arguments)
 
             def make(draft: Path) -> dict | None:
                 bound.arguments["folder"] = draft
@@ -84,6 +74,21 @@ def artifact(
         return build
 
     return decorate
+
+
+def _inputs_and_parameters(arguments: dict) -> tuple[dict, dict]:
+    """What the manifest says of a function's arguments; of a dict each item counts by itself."""
+    inputs, parameters = {}, {}
+    for name, value in arguments.items():
+        if name == "folder":
+            continue
+        for key, item in value.items() if isinstance(value, dict) else [("", value)]:
+            where = f"{name}.{key}" if key else name
+            if isinstance(item, Path) and item.exists():
+                inputs[where] = input_fingerprint(item)
+            else:
+                parameters[where] = str(item) if isinstance(item, Path) else item
+    return inputs, parameters
 
 
 def make_folder(
@@ -102,12 +107,12 @@ def make_folder(
     _refuse_foreign(folder)
     fingerprint = fingerprint_of(*origin)
     current = not rebuild and is_current(folder, fingerprint)
-    goes_on = resumes and not current and not rebuild
-    clear_leftovers(folder, keep=fingerprint if goes_on else None)
+    resuming = resumes and not current and not rebuild
+    clear_leftovers(folder, keep=fingerprint if resuming else None)
     if current:
         print(f"{folder.name}: already made with these inputs and parameters, kept.")
         return folder
-    with _draft_beside(folder, fingerprint if resumes else None) as draft:
+    with _draft_of(folder, fingerprint if resumes else None) as draft:
         write_manifest(draft, *origin, make(draft) or {})
         replace_folder(draft, folder)
     return folder
@@ -126,7 +131,7 @@ def manifest_text(maker: str, inputs: dict, parameters: dict, counts: dict) -> s
         "inputs": inputs,
         "parameters": parameters,
         "counts": counts,
-        "versions": _versions(),
+        "versions": versions(_REPORTED),
     }
     return json.dumps(manifest, indent=1, default=str) + "\n"
 
@@ -159,7 +164,7 @@ def replace_folder(draft: Path, folder: Path) -> None:
     A process killed between the two renames leaves the old folder under a hidden name;
     `clear_leftovers` puts it back.
     """
-    old = _new_name_beside(folder, "old")
+    old = _new_name(folder, "old")
     if folder.exists():
         folder.rename(old)
     draft.rename(folder)
@@ -167,18 +172,18 @@ def replace_folder(draft: Path, folder: Path) -> None:
 
 
 def clear_leftovers(folder: Path, *, keep: str | None = None) -> None:
-    """Remove what killed runs left beside `folder`, and put back a folder they had moved.
+    """Remove what killed runs left next to `folder`, and put back a folder they had moved.
 
     Drafts that a living process is still filling are left alone, and so is the one that the
-    run with the fingerprint `keep` goes on with.
+    run with the fingerprint `keep` resumes.
     """
-    drafts = [path for path in _beside(folder, "draft") if path != _draft_name(folder, keep)]
+    drafts = [path for path in _leftovers(folder, "draft") if path != _draft_name(folder, keep)]
     for draft in drafts:
         if not _in_use(draft):
             shutil.rmtree(draft, ignore_errors=True)
     if any(draft.exists() for draft in drafts):
         return
-    for old in _beside(folder, "old"):
+    for old in _leftovers(folder, "old"):
         if folder.exists():
             shutil.rmtree(old, ignore_errors=True)
         else:
@@ -186,10 +191,10 @@ def clear_leftovers(folder: Path, *, keep: str | None = None) -> None:
 
 
 @contextmanager
-def _draft_beside(folder: Path, fingerprint: str | None) -> Iterator[Path]:
+def _draft_of(folder: Path, fingerprint: str | None) -> Iterator[Path]:
     """A draft folder, locked while in use: an empty one that is gone afterwards, or, with a
     fingerprint, the one that an earlier run left, which stays when this one fails as well."""
-    draft = _draft_name(folder, fingerprint) or _new_name_beside(folder, "draft")
+    draft = _draft_name(folder, fingerprint) or _new_name(folder, "draft")
     draft.mkdir(parents=True, exist_ok=fingerprint is not None)
     # The kernel drops the lock when the process dies, however it dies, so a locked draft is
     # a living one: true across containers that share the disk, where process numbers are not.
@@ -233,11 +238,11 @@ def _draft_name(folder: Path, fingerprint: str | None) -> Path | None:
     return fingerprint and folder.with_name(f".{folder.name}.draft-{fingerprint}")
 
 
-def _new_name_beside(folder: Path, kind: str) -> Path:
+def _new_name(folder: Path, kind: str) -> Path:
     return folder.with_name(f".{folder.name}.{kind}-{uuid.uuid4().hex[:8]}")
 
 
-def _beside(folder: Path, kind: str) -> list[Path]:
+def _leftovers(folder: Path, kind: str) -> list[Path]:
     return sorted(folder.parent.glob(f".{glob.escape(folder.name)}.{kind}-*"))
 
 
@@ -273,13 +278,12 @@ def fingerprint_of(*parts: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _versions() -> dict[str, str]:
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the version of Python, and of those packages that are installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": platform.python_version()}
-    for name in _REPORTED:
-        try:
+    for name in packages:
+        with suppress(PackageNotFoundError):
             found[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return found

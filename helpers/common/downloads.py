@@ -1,19 +1,26 @@
 """Downloads that resume, and the mirror that is asked before the internet."""
 
+import math
 import os
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
+
+import requests
+from urllib3.exceptions import InvalidHeader, MaxRetryError
+from urllib3.util.retry import Retry
 
 from helpers.common.errors import CourseError
 
-pass
-
-
 LARGEST = 2_000_000_000  # bytes; the largest file that the course asks for is under 500 MB
-_TRIES = 4  # in a row that bring nothing
+MAX_WAIT = 120  # seconds; a host that asks for more is left alone
+# Four tries in a row that bring nothing.
+RETRY = Retry(total=3, status_forcelist={429, *range(500, 600)}, retry_after_max=math.inf)
+_MAY_PASS = (
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+)
 
 
 def mirror_address() -> str:
@@ -40,52 +47,86 @@ def download(
         name: how progress and messages call it.
         mirrored: the folder of a mirror in which it would lie.
 
-    Returns the headers of the last answer; None when `missing_ok` and the host has no such file.
-    Raises CourseError when several tries in a row bring nothing; `part` is then kept.
-    """
-    import requests
-    from tqdm.auto import tqdm
+        missing_ok: whether the host may have no such file.
 
-    failures, best = 0, _size(part)
+    Returns:
+        The headers of the last answer; None when `missing_ok` and the host has no such file.
+
+    Raises:
+        CourseError: several tries in a row brought nothing; `part` is kept.
+    """
+    retry, best = RETRY, _size(part)
     with requests.Session() as session:
         while True:
-            failures += 1
-            wait = min(2.0**failures, 30.0)
             try:
                 return dict(_receive(session, address, part, name))
-            except requests.HTTPError as error:
-                status = error.response.status_code
-                if missing_ok and status == 404:
+            except OSError as error:  # of the network (requests' are such) or of the disk
+                if missing_ok and _status(error) == 404:
                     return None
-                reason, asked = f"status {status}", retry_after(error.response)
-                wait = wait if asked is None else asked
-                final = (status != 429 and status < 500) or wait > 120
-            except requests.RequestException as error:
-                reason, final = type(error).__name__, False
-            except OSError as error:
-                reason, final = str(error), True
-            if _size(part) > best:
-                failures, best = 1, _size(part)
-            if final or failures == _TRIES:
-                kept = f", {_size(part) / 1e6:.1f} MB are kept" if _size(part) else ""
-                raise CourseError(
-                    f"{address}: download failed ({reason}{kept}); check the connection and try "
-                    f"again, or set COURSE_MIRROR to a folder that holds {mirrored}"
-                )
-            tqdm.write(f"{name}: {reason}; next try in {wait:.0f} s")
-            time.sleep(wait)
+                if _size(part) > best:
+                    retry, best = RETRY, _size(part)
+                try:
+                    retry = wait_after(error, retry, name)
+                except OSError:
+                    kept = f", {_size(part) / 1e6:.1f} MB are kept" if _size(part) else ""
+                    raise CourseError(
+                        f"{address}: download failed ({reason(error)}{kept}); check the connection "
+                        f"and try again, or set COURSE_MIRROR to a folder that holds {mirrored}"
+                    ) from None
+
+
+def wait_after(error: OSError, retry: Retry, name: str) -> Retry:
+    """Sleep before the next try, and return what is left of `retry`.
+
+    As long as the host asks, else 2, 4, 8 … seconds.
+
+    Raises:
+        OSError: `error`, when no try is left, when it will not pass (such as status 404), or when
+            the host asks for over MAX_WAIT seconds.
+    """
+    from tqdm.auto import tqdm
+
+    status, asked = _status(error), _asked_to_wait(error)
+    passes = retry.is_retry("GET", status) if status else isinstance(error, _MAY_PASS)
+    if not passes or asked > MAX_WAIT:
+        raise error
+    try:
+        retry = retry.increment("GET", error=error)
+    except MaxRetryError:
+        raise error from None
+    wait = asked or min(2.0 ** len(retry.history), 30.0)
+    if wait >= 4:
+        tqdm.write(f"{name}: {reason(error)}; next try in {wait:.0f} s")
+    time.sleep(wait)
+    return retry
+
+
+def reason(error: OSError) -> str:
+    """What went wrong, in a few words."""
+    if status := _status(error):
+        asked = _asked_to_wait(error)
+        return f"status {status}" + (f", asks to wait {asked:.0f} s" if asked else "")
+    return type(error).__name__ if isinstance(error, requests.RequestException) else str(error)
+
+
+def _status(error: OSError) -> int | None:
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _asked_to_wait(error: OSError) -> float:
+    """Seconds that the host asks to wait, 0 when it does not say."""
+    try:
+        return RETRY.get_retry_after(error.response) or 0.0
+    except (AttributeError, InvalidHeader):  # no answer at all, or nothing that means a time
+        return 0.0
 
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _receive(session, address: str, part: Path, name: str):
-    """Fetch what is missing of `part`, or all of it where the host cannot go on in the middle.
-
-    Returns the headers of the answer.
-    """
-    import requests
+def _receive(session: requests.Session, address: str, part: Path, name: str):
+    """Fetch what `part` lacks, or all of it where the host cannot resume; the answer's headers."""
     from tqdm.auto import tqdm
 
     have = _size(part)
@@ -120,27 +161,12 @@ def _receive(session, address: str, part: Path, name: str):
     return answer.headers
 
 
-def retry_after(answer) -> float | None:
-    """Seconds that a response asks to wait (RFC 9110, 10.2.3), None when it does not say."""
-    asked = answer.headers.get("Retry-After", "").strip()
-    if asked.isdecimal():
-        return float(asked)
-    try:
-        until = parsedate_to_datetime(asked)
-    except (ValueError, OverflowError):
-        return None
-    until = until if until.tzinfo else until.replace(tzinfo=UTC)
-    return max((until - datetime.now(UTC)).total_seconds(), 0.0)
-
-
-def arriving(answer) -> Iterator[bytes]:
+def arriving(answer: requests.Response) -> Iterator[bytes]:
     """The body of a streamed response in the pieces in which it comes.
 
     requests' own iter_content waits for a whole chunk, however slowly it trickles in, and loses
     what came of one that breaks off. Raises requests.ConnectionError when reading fails.
     """
-    import requests
-
     try:
         while chunk := answer.raw.read1(1 << 16, decode_content=True):
             yield chunk

@@ -5,7 +5,8 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from helpers.common.errors import CourseError
@@ -14,15 +15,27 @@ from helpers.common.errors import CourseError
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file (UTF-8, line ends as they are) that is there whole or not at all."""
+@contextmanager
+def whole_file(path: Path | str) -> Iterator[Path]:
+    """Yield a draft next to `path`, with its suffix, that takes its name when the block ends well.
+
+    So the file is there whole or not at all: when the block raises, the draft is removed and what
+    was there before stays. Makes the folder when it is missing.
+    """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.draft-{os.getpid()}")
+    draft = path.with_name(f".draft-{os.getpid()}-{path.name}")
     try:
-        draft.write_text(text, encoding="utf-8", newline="")
+        yield draft
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file (UTF-8, line ends as they are) that is there whole or not at all."""
+    with whole_file(path) as draft:
+        draft.write_text(text, encoding="utf-8", newline="")
 
 
 def read_csv(path: Path | str, columns: Sequence[str], open_=open) -> list[dict[str, str]]:
@@ -42,8 +55,8 @@ def read_csv(path: Path | str, columns: Sequence[str], open_=open) -> list[dict[
 
 
 def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Mapping]) -> None:
-    """Write rows (dicts) as a CSV file with a header."""
-    with Path(path).open("w", newline="", encoding="utf-8") as file:
+    """Write rows (dicts) as a CSV file with a header, whole or not at all."""
+    with whole_file(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -57,6 +70,6 @@ def link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def write_json(path: Path, page: dict) -> None:
+def write_json(path: Path, page: dict | list) -> None:
     """Write `page` to `path` whole or not at all."""
     write_text(path, json.dumps(page, indent=1) + "\n")

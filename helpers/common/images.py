@@ -5,8 +5,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from helpers.common.errors import CourseError
+
+# PIL answers broken files with any of these, UnidentifiedImageError being an OSError.
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+_ORIENTATION = 0x0112  # the EXIF tag
 
 
 @dataclass(frozen=True)
@@ -23,35 +28,57 @@ class ImageSize:
         turned = self.orientation >= 5
         return (self.height, self.width) if turned else (self.width, self.height)
 
-    def as_annotated(self, annotation) -> tuple[int, int]:
-        """The size that the boxes refer to: as stored if the annotation says just that."""
+    def as_annotated(self, width: int, height: int) -> tuple[int, int]:
+        """The size that boxes refer to, drawn on a picture said to be of `width` x `height`.
+
+        As stored if that is just what is said, else upright.
+        """
         stored = (self.width, self.height)
-        return stored if (annotation.width, annotation.height) == stored else self.upright
+        return stored if (width, height) == stored else self.upright
+
+    @classmethod
+    def of(cls, image: Image.Image) -> "ImageSize":
+        """Size of an image that PIL has opened."""
+        orientation = image.getexif().get(_ORIENTATION, 1)
+        return cls(*image.size, orientation if orientation in range(1, 9) else 1)
 
 
 def image_size(path: Path | str) -> ImageSize | None:
     """Size of an image from its header, without decoding it; None when it cannot be read."""
-    from PIL import Image
-
     try:
         with Image.open(path) as image:
-            return _size(image)
-    except unreadable():
+            return ImageSize.of(image)
+    except UNREADABLE:
         return None
 
 
-def _size(image) -> ImageSize:
-    orientation = image.getexif().get(0x0112, 1)
-    return ImageSize(*image.size, orientation if orientation in range(1, 9) else 1)
+def decode_file(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
+    """The image of a file as OpenCV gives it by `flags` (BGR); None for what is no image."""
+    # Read through numpy, since imread cannot open names beyond ASCII on every platform.
+    data = np.fromfile(path, np.uint8) if Path(path).is_file() else np.empty(0)
+    return cv2.imdecode(data, flags) if data.size else None
 
 
-def phash(image: np.ndarray) -> str:
-    """Perceptual hash of a BGR or grey uint8 image: 64 bits as 16 hex digits.
+def read_image(path: Path) -> np.ndarray:
+    """Return an image file as RGB, uint8, [height, width, 3], turned upright.
 
-    Few differing bits (say up to 6) mean near-copies.
+    Raises:
+        CourseError: it is no image that can be read.
+    """
+    image = decode_file(path)
+    if image is None:
+        raise CourseError(
+            f"{path}: not a readable image; replace it, or run lesson 03 to find all such files"
+        )
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def phash(image: np.ndarray, side: int = 8) -> str:
+    """Perceptual hash of a BGR or grey uint8 image: side x side bits as hex digits, 64 by default.
+
+    Few differing bits (say up to 6 of 64) mean near-copies.
     """
     import imagehash
-    from PIL import Image
 
     grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     # Averaging down first is 20 times faster than handing over the full frame; halving is the fast
@@ -61,14 +88,7 @@ def phash(image: np.ndarray) -> str:
         grey = grey[: grey.shape[0] // 2 * 2, : grey.shape[1] // 2 * 2]
         grey = cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     small = cv2.resize(grey, (128, 128), interpolation=cv2.INTER_AREA)
-    return str(imagehash.phash(Image.fromarray(small)))
-
-
-def decode_file(path: Path, flags: int) -> np.ndarray | None:
-    """The image of a file as cv2.imdecode gives it by `flags`; None for what is no image."""
-    # Read through numpy, since imread cannot open names beyond ASCII on every platform.
-    data = np.fromfile(path, np.uint8)
-    return cv2.imdecode(data, flags) if data.size else None
+    return str(imagehash.phash(Image.fromarray(small), hash_size=side))
 
 
 def fitted_size(height: int, width: int, max_height: int, max_width: int) -> tuple[int, int]:
@@ -88,18 +108,3 @@ def fit(image: np.ndarray, max_height: int, max_width: int) -> np.ndarray:
         return image
     method = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_LINEAR
     return cv2.resize(image, (width, height), interpolation=method)
-
-
-def read_image(path: Path) -> np.ndarray:
-    """Return an image file as RGB, uint8, [height, width, 3]."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise CourseError(f"{path}: not a readable image; run lesson 03, which finds such files")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def unreadable() -> tuple[type[Exception], ...]:
-    from PIL import Image
-
-    # PIL answers broken files with any of these, UnidentifiedImageError being an OSError.
-    return OSError, SyntaxError, ValueError, Image.DecompressionBombError

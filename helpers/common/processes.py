@@ -1,8 +1,12 @@
 """Child processes that find this code, and that end when their parent does."""
 
 import os
+import subprocess
+import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from helpers.common.files import ROOT
 
@@ -11,6 +15,32 @@ def child_environment(variables: Mapping[str, str] = {}) -> dict[str, str]:
     """Return this process's environment with `variables`, and with our code on PYTHONPATH."""
     path = dict.fromkeys(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     return {**os.environ, **variables, "PYTHONPATH": os.pathsep.join(path)}
+
+
+@contextmanager
+def child_process(
+    command: Sequence[object], log: Path, variables: Mapping[str, str] = {}
+) -> Iterator[subprocess.Popen]:
+    """Run `python -m COMMAND` until it ends, or the block does; all that it says goes to `log`.
+
+    Ctrl-C in a terminal reaches this process alone. Where the child calls `end_with_parent`, it
+    ends also when this process is killed.
+    """
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", *map(str, command)],
+            stdin=subprocess.PIPE,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=child_environment(variables),
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
 
 
 def end_with_parent(code: int) -> None:

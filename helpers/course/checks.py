@@ -5,14 +5,15 @@ any way of writing the function will do.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 
 def check_iou(iou: Callable) -> bool:
-    """Check `iou(first, second)`: overlap of two xyxy pixel boxes, 0 to 1.
+    """Check `iou(first, second)`: the IoU of two xyxy pixel boxes, 0 to 1.
 
-    Continuous edges: a box from 0 to 10 is 10 wide. Boxes that only touch do not overlap.
+    Edges are continuous: a box from 0 to 10 is 10 wide, and boxes that only touch have 0.
     """
     cases = [
         ((0, 0, 10, 10), (0, 0, 10, 10), 1.0, "a box with itself"),
@@ -42,7 +43,7 @@ def check_iou(iou: Callable) -> bool:
                 return _not_yet(f"{shown} {failure}")
             if np.shape(value) or not _close(value, expected):
                 return _not_yet(f"{shown} gives {_show(value)}, not {expected:.4g}: {hint}")
-    return _right("the overlap is right for equal, nested, touching and separate boxes")
+    return _right("the IoU is right for equal, nested, touching and separate boxes")
 
 
 def check_box_conversion(convert: Callable) -> bool:
@@ -98,7 +99,7 @@ def check_split(clips: Mapping[str, str], split: Mapping[str, str]) -> bool:
     return _right(f"{len(sides)} clips, none of them on both sides")
 
 
-def _call(function: Callable, *arguments: object) -> tuple[object, str]:
+def _call(function: Callable, *arguments: Any) -> tuple[Any, str]:
     """Return what the learner's function gives, and how it failed, in words, or ""."""
     try:
         value = function(*arguments)
@@ -112,11 +113,11 @@ def _call(function: Callable, *arguments: object) -> tuple[object, str]:
         return None, f"gives {value!r}; return numbers"
 
 
-def _close(value: object, expected: object) -> bool:
+def _close(value: Any, expected: Any) -> bool:
     return bool(np.allclose(value, expected, atol=1e-6))
 
 
-def _show(value: object) -> str:
+def _show(value: Any) -> str:
     numbers = [f"{number:.4g}" for number in np.ravel(value)]
     return numbers[0] if np.ndim(value) == 0 else f"({', '.join(numbers)})"
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from helpers.common.files import ROOT
+from helpers.common.processes import child_environment
+from helpers.course.notebooks import has_tag
 from helpers.course.parameters import DEFAULTS
 
-HOLDER = "COURSE_RUN"  # the process that holds the workspace, told to what it starts
 SHOW = "COURSE_SHOW"  # set by a lesson that starts a run and passes its display on
 
 
@@ -34,10 +34,13 @@ class Progress:
     client: Any = None
 
     def minutes(self) -> float:
+        """Return how long the lesson has been running."""
         return (time.monotonic() - self.started) / 60
 
 
-def execute(path: Path, output: Path, parameters: dict[str, Any], root: Path, progress: Progress):
+def execute(
+    path: Path, output: Path, parameters: dict[str, Any], root: Path, progress: Progress
+) -> None:
     """Run the notebook `path` with `parameters` in `root`, write it with its outputs.
 
     Raises papermill's PapermillExecutionError when a cell fails (the output is written all
@@ -70,7 +73,7 @@ def _register_engine() -> None:
     from ipykernel.kernelspec import RESOURCES, get_kernel_dict
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
-    from jupyter_core.utils import ensure_event_loop, run_sync
+    from jupyter_core.utils import run_sync
     from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import NBClientEngine, papermill_engines
 
@@ -85,14 +88,11 @@ def _register_engine() -> None:
         def execute_managed_notebook(
             cls, nb_man, kernel_name, *, progress, root, start_timeout=60, **_
         ):
-            def cell_start(cell, cell_index=None, **kwargs):
-                injected = "injected-parameters" in cell.metadata.get("tags", [])
-                if cell.cell_type == "code" and cell.source and not injected:
+            def on_cell_execute(cell, cell_index):
+                if not has_tag(cell, "injected-parameters"):
                     progress.cell += 1
                     progress.source = cell.source
-                began(cell, cell_index, **kwargs)
 
-            began, nb_man.cell_start = nb_man.cell_start, cell_start
             # Sockets as files that only this user can open; the names must stay short.
             private = tempfile.mkdtemp(prefix="course-")
             manager = AsyncKernelManager(
@@ -102,26 +102,20 @@ def _register_engine() -> None:
                 connection_file=os.path.join(private, "kernel.json"),
             )
             client = PapermillNotebookClient(
-                nb_man, km=manager, timeout=None, startup_timeout=start_timeout, iopub_timeout=60
+                nb_man,
+                km=manager,
+                timeout=None,
+                startup_timeout=start_timeout,
+                iopub_timeout=60,
+                on_cell_execute=on_cell_execute,
             )
             progress.client = client
             try:
                 # What a lesson says on stderr comes by the sockets; this is the kernel's own.
-                silent = subprocess.DEVNULL
-                client.execute(env=environment(root), cwd=str(root), stderr=silent)
+                client.execute(env=environment(), cwd=str(root), stderr=subprocess.DEVNULL)
             except KeyboardInterrupt:
                 with _undisturbed():
-                    loop = ensure_event_loop()
-                    waiting = asyncio.all_tasks(loop)
-                    for task in waiting:
-                        task.cancel()
-                    loop.run_until_complete(asyncio.gather(*waiting, return_exceptions=True))
-                    if progress.cell:
-                        # The cell gets to tidy up: drafts of folders are removed.
-                        run_sync(manager.interrupt_kernel)()
-                        time.sleep(1)
-                    else:
-                        run_sync(manager.shutdown_kernel)(now=True)
+                    _interrupt(manager, in_a_cell=progress.cell > 0)
                 raise
             finally:
                 with _undisturbed():
@@ -131,6 +125,22 @@ def _register_engine() -> None:
                 shutil.rmtree(private, ignore_errors=True)
 
     papermill_engines.register("course", CourseEngine)
+
+
+def _interrupt(manager: Any, *, in_a_cell: bool) -> None:
+    """Drop what the event loop still waits for, and let the running cell end or the kernel die."""
+    from jupyter_core.utils import ensure_event_loop, run_sync
+
+    loop = ensure_event_loop()
+    waiting = asyncio.all_tasks(loop)
+    for task in waiting:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*waiting, return_exceptions=True))
+    if in_a_cell:
+        run_sync(manager.interrupt_kernel)()
+        time.sleep(1)  # the cell tidies up: drafts of folders are removed
+    else:
+        run_sync(manager.shutdown_kernel)(now=True)
 
 
 @contextlib.contextmanager
@@ -146,17 +156,11 @@ def _undisturbed() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def environment(root: Path) -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Return the kernels' environment: our modules, inline figures, no overrides."""
-    variables = {
-        key: value
-        for key, value in os.environ.items()
-        if key not in {f"COURSE_{name.upper()}" for name in DEFAULTS}
-    }
-    paths = [str(root), str(ROOT), variables.get("PYTHONPATH", "")]
-    variables["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, paths)))
-    variables["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
-    variables.setdefault(HOLDER, str(os.getpid()))
+    variables = child_environment({"MPLBACKEND": "module://matplotlib_inline.backend_inline"})
+    for name in DEFAULTS:
+        variables.pop(f"COURSE_{name.upper()}", None)
     return variables
 
 

@@ -4,11 +4,10 @@ lesson = start("02_extract_frames", workspace=workspace, dataset=dataset, profil
                seed=seed, build_missing=build_missing, every=every)
 """
 
-import ast
 import json
-import math
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from helpers.common.artifacts import MANIFEST
 from helpers.common.errors import CourseError
 from helpers.common.files import write_json
 from helpers.common.quiet import quiet_libraries
+from helpers.course.notebooks import find_root, maker
 from helpers.course.parameters import (
     COMMON,
     DEFAULTS,
@@ -24,10 +24,9 @@ from helpers.course.parameters import (
     check_dataset,
     check_parameter,
     check_profile,
-    find_root,
-    resolve_workspace,
 )
 from helpers.course.profiles import PROFILES, Budget
+from helpers.course.workspace import read_json, resolve_workspace, values_file
 
 
 @dataclass
@@ -63,21 +62,21 @@ class Lesson:
         line says which lesson writes it.
         """
         path = self.folder(name)
-        maker = _maker(self.root, name)
+        writer = maker(self.root, name)
         if not (path / MANIFEST).is_file():
             if not self.build_missing:
                 raise CourseError(
-                    f"{path}: missing; open lesson {maker} and run it, or set "
+                    f"{path}: missing; open lesson {writer} and run it, or set "
                     "build_missing = True in the parameters cell of this one"
                 )
-            self._build(maker)
+            self._build(writer)
             if not (path / MANIFEST).is_file():
-                raise CourseError(f"{path}: lesson {maker} ran but did not write it; run it again")
-        made_from = _read(self.workspace, maker).get("dataset", self.dataset)
+                raise CourseError(f"{path}: lesson {writer} ran but did not write it; run it again")
+        made_from = self._recorded(writer).get("dataset", self.dataset)
         if made_from != self.dataset:
             raise CourseError(
                 f"{path}: made from dataset {made_from}, not {self.dataset}; choose another "
-                f"workspace, or run the lessons up to {maker} again with this dataset"
+                f"workspace, or run the lessons up to {writer} again with this dataset"
             )
         return path
 
@@ -86,6 +85,8 @@ class Lesson:
 
         Kept in `lessons/<lesson>.json` of the workspace, for the report and the tests. The
         first record of a run drops the values of the run before.
+
+        Raises CourseError for a value that JSON cannot hold.
         """
         self._values[name] = _plain(f"{self.name}: {name}", value)
         page = {
@@ -95,26 +96,32 @@ class Lesson:
             "seed": self.seed,
             "values": self._values,
         }
-        write_json(self.workspace / "lessons" / f"{self.name}.json", page)
+        write_json(values_file(self.workspace, self.name), page)
 
     def value(self, lesson: str, name: str) -> Any:
-        """Return what another lesson ("06_train_ssd" or "06") recorded under `name`."""
-        maker = _maker(self.root, lesson)
-        values = _read(self.workspace, maker).get("values", {})
+        """Return what another lesson ("06_train_ssd" or "06") recorded under `name`.
+
+        Raises CourseError when it recorded no such value.
+        """
+        writer = maker(self.root, lesson)
+        values = self._recorded(writer).get("values", {})
         if name not in values:
             known = ", ".join(values) or "nothing"
             raise CourseError(
-                f"{maker}: {name}: not recorded (recorded: {known}); run lesson {maker}"
+                f"{writer}: {name}: not recorded (recorded: {known}); run lesson {writer}"
             )
         return values[name]
 
-    def _build(self, maker: str) -> None:
+    def _recorded(self, lesson: str) -> dict:
+        return read_json(values_file(self.workspace, lesson))
+
+    def _build(self, lesson: str) -> None:
         from helpers.course import runner
 
-        print(f"Building what is missing: lesson {maker} with the defaults.")
+        print(f"Building what is missing: lesson {lesson} with the defaults.")
         runner.build(
             self.root,
-            maker,
+            lesson,
             workspace=str(self.workspace),
             dataset=self.dataset,
             profile=self.profile,
@@ -139,13 +146,21 @@ def start(
     is turned off. COURSE_WORKSPACE, COURSE_DATASET and COURSE_PROFILE in the environment
     replace values that are still the default.
 
-    Further keywords are the lesson's own parameters; `None` means that the profile decides.
+    Args:
+        name: the notebook's name, such as "02_extract_frames".
+        workspace: the folder to write into; inside the project unless absolute.
+        dataset: a known name, or the path of a folder.
+        profile: a name of PROFILES.
+        seed: of everything random, 0 or more.
+        build_missing: run the lessons that write what this one needs and does not find.
+        **parameters: the lesson's own parameters; `None` means that the profile decides.
 
-    Raises CourseError (one line: what was given, what is allowed, the nearest right one) for
-    an unknown profile, dataset or parameter, a wrong type, or an impossible value.
+    Raises:
+        CourseError: one line (what was given, what is allowed, the nearest right one) for an
+            unknown profile, dataset or parameter, a wrong type, or an impossible value.
     """
     quiet_libraries()
-    _reject_unknown(name, {*COMMON, *parameters})
+    _refuse_unknown(name, {*COMMON, *parameters})
     root = find_root()
     given = {"workspace": workspace, "dataset": dataset, "profile": profile}
     replaced = []
@@ -153,8 +168,7 @@ def start(
         variable = f"COURSE_{key.upper()}"
         if given[key] == default and os.environ.get(variable):
             given[key] = os.environ[variable]
-            shown = Path(given[key]).name if Path(given[key]).is_absolute() else given[key]
-            replaced.append(f"{key} {shown} ({variable})")
+            replaced.append(f"{key} {_without_folders(given[key])} ({variable})")
 
     check_profile(given["profile"], name)
     dataset = check_dataset(given["dataset"], root, name)
@@ -165,9 +179,10 @@ def start(
 
     if replaced:
         print("From the environment: " + ", ".join(replaced))
-    shown = folder.name if folder.is_absolute() else folder.as_posix()
-    source = Path(dataset).name if os.sep in dataset else dataset
-    print(f"Lesson {name}: dataset {source}, profile {given['profile']}, workspace {shown}")
+    print(
+        f"Lesson {name}: dataset {_without_folders(dataset)}, profile {given['profile']}, "
+        f"workspace {_without_folders(folder)}"
+    )
     return Lesson(
         name=name,
         workspace=folder,
@@ -181,54 +196,35 @@ def start(
     )
 
 
-def _read(workspace: Path, lesson: str) -> dict:
-    try:
-        return json.loads((workspace / "lessons" / f"{lesson}.json").read_text())
-    except (FileNotFoundError, ValueError):
-        return {}
-
-
-def _maker(root: Path, folder: str) -> str:
-    """Return the lesson that writes `folder`: the notebook with the same number."""
-    found = sorted((root / "notebooks").glob(f"{folder[:2]}_*.ipynb"))
-    return found[0].stem if found else folder[:2]
+def _without_folders(path: str | Path) -> str:
+    """Return a path as it may be printed: an absolute one would name this machine's folders."""
+    return Path(path).name if Path(path).is_absolute() else Path(path).as_posix()
 
 
 def _plain(item: str, value: Any) -> Any:
     """Return `value` as JSON can hold it: NumPy numbers as Python's, not-a-number as None."""
-    if hasattr(value, "tolist"):  # NumPy scalars and arrays
-        value = value.tolist()
-    if isinstance(value, dict):
-        return {str(key): _plain(item, entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item, entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise CourseError(f"{item}: a {type(value).__name__}; record numbers and strings")
+
+    def from_numpy(odd: Any) -> Any:
+        if hasattr(odd, "tolist"):
+            return odd.tolist()
+        raise CourseError(f"{item}: a {type(odd).__name__}; record numbers and strings")
+
+    return json.loads(json.dumps(value, default=from_numpy), parse_constant=lambda _: None)
 
 
-def _reject_unknown(lesson: str, known: set[str]) -> None:
-    """Find parameters that papermill injected and the lesson does not have.
+def _refuse_unknown(lesson: str, known: Iterable[str]) -> None:
+    """Refuse a name that papermill was given and the lesson does not have.
 
-    papermill only logs them, so that a mistyped name would silently change nothing.
+    papermill makes a variable of it, and only logs that nothing reads it. So when a program
+    runs the lesson, every plain value must be a parameter; a person may have variables.
     """
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    cells = list(shell.user_ns.get("In", [])) if shell else []
-    for index in range(len(cells) - 1, 0, -1):
-        if cells[index].startswith("# Parameters\n"):
-            known = known | _assigned(cells[index - 1])
-            for name in sorted(_assigned(cells[index]) - known):
-                own = sorted(known & (_assigned(cells[index - 1]) | set(COMMON)))
-                raise CourseError(f"{lesson}: {name}: unknown parameter; {allowed(name, own)}")
-            return
-
-
-def _assigned(source: str) -> set[str]:
-    try:
-        body = ast.parse(source).body
-    except SyntaxError:
-        return set()
-    targets = [target for line in body if isinstance(line, ast.Assign) for target in line.targets]
-    return {target.id for target in targets if isinstance(target, ast.Name)}
+    shell: Any = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    request = getattr(shell, "parent_header", {}).get("content", {})
+    if request.get("allow_stdin", True):  # somebody sits there and could be asked
+        return
+    plain = (bool, int, float, str, list, dict, type(None))
+    for name, value in shell.user_ns.items():
+        hidden = name.startswith("_") or name in shell.user_ns_hidden
+        if isinstance(value, plain) and not hidden and name not in known:
+            advice = allowed(name, sorted(known))
+            raise CourseError(f"{lesson}: {name}: unknown parameter; {advice}")

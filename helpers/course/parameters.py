@@ -1,48 +1,127 @@
-"""The parameters that lessons share: defaults, and what each may be."""
+"""The parameters of the lessons: their defaults, and what each may be."""
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from helpers.common.errors import CourseError
-from helpers.common.files import ROOT
 from helpers.course.profiles import PROFILES
 
 DEFAULTS = {"workspace": "runs/course", "dataset": "roadside", "profile": "cpu"}
 COMMON = (*DEFAULTS, "seed", "build_missing")
 
-# What a lesson's own parameter may be, by the words in its name.
-_COUNTS = {"steps", "every", "batch", "limit", "clips", "shards", "epochs", "frames", "count"}
-_FRACTIONS = {"ratio", "threshold", "fraction", "score", "overlap"}
-_AMOUNTS = {"seconds", "rate"}
-_CHOICES = {"split": ("clip", "frame", "author")}
+
+# Says what to give instead of a value; "" when the value is right.
+Rule = Callable[[Any], str]
 
 
-def find_root(start: Path | None = None) -> Path:
-    """Return the project's root: the nearest folder upwards with `helpers/` and `notebooks/`."""
-    here = (start or Path.cwd()).resolve()
-    for folder in (here, *here.parents):
-        if (folder / "helpers").is_dir() and (folder / "notebooks").is_dir():
-            return folder
-    return ROOT
+def _rule(words: str, holds: Callable[[Any], bool], *, optional: bool = True) -> Rule:
+    """Return the rule of a parameter; `None` leaves an optional one to the profile or lesson."""
+
+    def advice(value: Any) -> str:
+        if holds(value) or (value is None and optional):
+            return ""
+        return f"give {words}" + (", or None" if optional else "")
+
+    return advice
 
 
-def resolve_workspace(workspace: str | Path, root: Path, lesson: str = "course") -> Path:
-    """Return the workspace's path: relative to `root` where it lies inside, else absolute."""
-    if not isinstance(workspace, str | Path) or not str(workspace).strip():
-        raise CourseError(
-            f'{lesson}: workspace: {workspace!r}; give a folder, such as "runs/course"'
-        )
-    path = (root / Path(workspace).expanduser()).resolve()
-    if path.exists() and not path.is_dir():
-        raise CourseError(f"{lesson}: workspace: {workspace}; is a file, give a folder")
-    return path.relative_to(root) if path.is_relative_to(root) and path != root else path
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> bool:
+    return _whole(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _share(value: Any) -> bool:
+    return _number(value) and 0 <= value <= 1
+
+
+def is_text(value: Any) -> bool:
+    """Return whether `value` is a string or a path, and not blank."""
+    return isinstance(value, str | Path) and str(value).strip() != ""
+
+
+def _names(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(map(is_text, value))
+
+
+def _split(value: Any) -> str:
+    ways = ("clip", "frame", "author")
+    return "" if value is None or value in ways else allowed(value, ways)
+
+
+COUNT = _rule("a whole number above 0", lambda value: _whole(value) and value > 0)
+SEED = _rule("a whole number, 0 or more", lambda v: _whole(v) and v >= 0, optional=False)
+BITS = _rule("a whole number from 0 to 64", lambda value: _whole(value) and 0 <= value <= 64)
+AMOUNT = _rule("a number above 0", lambda value: _number(value) and value > 0)
+FRACTION = _rule("a number from 0 to 1", _share)
+THRESHOLD = _rule("a number from 0 to 1", _share, optional=False)
+SWITCH = _rule("True or False", lambda value: isinstance(value, bool), optional=False)
+TEXT = _rule("text in quotes", is_text)
+NAMES = _rule('a list of names, such as ["crane"]', _names)
+
+# Every parameter of every lesson, but those of DEFAULTS, which have checks of their own.
+RULES: dict[str, Rule] = {
+    "seed": SEED,
+    "build_missing": SWITCH,
+    "threshold": THRESHOLD,
+    # 01
+    "clips": COUNT,
+    "clip_seconds": AMOUNT,
+    "broad": SWITCH,
+    "search_words": TEXT,
+    "limit": COUNT,
+    # 02
+    "every": COUNT,
+    "seconds": AMOUNT,
+    "count": COUNT,
+    "min_sharpness": FRACTION,
+    "near_copies": BITS,
+    # 03
+    "labels": NAMES,
+    "split": _split,
+    "val_ratio": FRACTION,
+    "held_out": NAMES,
+    # 04
+    "shards": COUNT,
+    # 05
+    "ssd_preset": TEXT,
+    "ssd_steps": COUNT,
+    "ssd_batch": COUNT,
+    "ssd_weights": TEXT,
+    "frcnn_preset": TEXT,
+    "frcnn_steps": COUNT,
+    "frcnn_batch": COUNT,
+    "frcnn_weights": TEXT,
+    "probe_seconds": AMOUNT,
+    # 06, 07
+    "train_steps": COUNT,
+    "batch_size": COUNT,
+    "learning_rate": AMOUNT,
+    "frozen_steps": COUNT,
+    # 11
+    "video_file": TEXT,
+    "model": TEXT,
+    # 12
+    "worker_steps": COUNT,
+}
+
+
+def check_parameter(name: str, value: Any, lesson: str = "course") -> None:
+    """Raise CourseError when a lesson's parameter `name` cannot have this value.
+
+    A name that is not in RULES is a learner's own and may be anything.
+    """
+    if name in RULES and (advice := RULES[name](value)):
+        raise CourseError(f"{lesson}: {name}: {value!r}; {advice}")
 
 
 def check_profile(profile: str, lesson: str = "course") -> None:
-    """Raise CourseError unless `profile` is a row of PROFILES."""
+    """Raise CourseError unless `profile` is one of PROFILES."""
     if profile not in PROFILES:
         raise CourseError(f"{lesson}: profile: {profile!r}; {allowed(profile, PROFILES)}")
 
@@ -56,47 +135,16 @@ def check_dataset(dataset: str, root: Path, lesson: str = "course") -> str:
     names = list(dict.fromkeys([DEFAULTS["dataset"], *datasets.dataset_names()]))
     if dataset in names:
         return dataset
-    if isinstance(dataset, str | Path) and str(dataset).strip():
-        path = root / Path(dataset).expanduser()
-        if path.exists():
-            return str(path.resolve())
+    if is_text(dataset) and (path := root / Path(dataset).expanduser()).exists():
+        return str(path.resolve())
     raise CourseError(
         f"{lesson}: dataset: {dataset!r}; {allowed(dataset, names)}, "
         "or the path of a folder of your own"
     )
 
 
-def check_parameter(name: str, value: Any, lesson: str = "course") -> None:
-    """Raise CourseError when `value` cannot be that of a parameter with this name.
-
-    Counts (steps, batch, every, limit, ...) are whole numbers above 0, fractions (threshold,
-    ratio, ...) lie in 0..1, seconds and rates are above 0; `None` leaves them to the profile.
-    """
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    words = set(name.split("_"))
-    if name == "seed":
-        good, rule = whole and value >= 0, "give a whole number, 0 or more"
-    elif name in ("build_missing", "broad"):
-        good, rule = isinstance(value, bool), "give True or False"
-    elif value is None:
-        return
-    elif name in _CHOICES:
-        good, rule = value in _CHOICES[name], allowed(value, _CHOICES[name])
-    elif words & _COUNTS:
-        good, rule = whole and value > 0, "give a whole number above 0, or None"
-    elif words & _FRACTIONS:
-        good, rule = number and 0 <= value <= 1, "give a number from 0 to 1, or None"
-    elif words & _AMOUNTS:
-        good = number and math.isfinite(value) and value > 0
-        rule = "give a number above 0, or None"
-    else:
-        return
-    if not good:
-        raise CourseError(f"{lesson}: {name}: {value!r}; {rule}")
-
-
 def allowed(value: Any, names: Iterable[str]) -> str:
+    """Return advice for a wrong name: "use smoke, cpu, gpu (nearest: cpu)"."""
     names = list(names)
     near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
     return f"use {', '.join(names)}" + (f" (nearest: {near[0]})" if near else "")

@@ -1,145 +1,136 @@
 """The runner: all lessons in order, resumed where it stopped."""
 
-import ast
-import contextlib
-import fcntl
 import hashlib
 import json
-import os
-import platform
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from helpers.common.artifacts import MANIFEST
 from helpers.common.errors import CourseError
 from helpers.common.files import write_json
-from helpers.course.execution import HOLDER, SHOW, Progress, environment, execute
+from helpers.course.execution import SHOW, Progress, environment, execute
+from helpers.course.notebooks import choose, lessons, parameters_of, read_notebook, source_hash
 from helpers.course.parameters import (
     DEFAULTS,
     allowed,
     check_dataset,
     check_parameter,
     check_profile,
-    resolve_workspace,
 )
-
-_VERSIONS = ("tensorflow", "tf-models-official", "numpy", "opencv-python-headless", "papermill")
-
-
-def lessons(root: Path) -> dict[str, Path]:
-    """Return name and path of the lessons' notebooks, in order."""
-    return {path.stem: path for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
-
-
-def choose(text: str, names: Sequence[str]) -> list[str]:
-    """Return the lessons meant by "06", "06_train_ssd" or "06,07", in the course's order."""
-    chosen = set()
-    for token in text.replace(",", " ").split():
-        found = [name for name in names if name == token or name[:2] == token.zfill(2)]
-        if not found:
-            raise CourseError(f"course: lesson: {token}; {allowed(token, names)}")
-        chosen.update(found)
-    return [name for name in names if name in chosen]
+from helpers.course.report import summarize, write_report
+from helpers.course.workspace import (
+    executed_file,
+    finished_folders,
+    held,
+    read_state,
+    resolve_workspace,
+    state_file,
+)
 
 
 def run(
     root: Path,
+    /,
     *,
     workspace: str | Path = DEFAULTS["workspace"],
     dataset: str = DEFAULTS["dataset"],
     profile: str = DEFAULTS["profile"],
-    seed: int | None = None,
-    split: str | None = None,
     first: str | None = None,
     only: str | None = None,
-    extra: dict[str, Any] | None = None,
+    **own: Any,
 ) -> dict:
-    """Run the lessons of the project at `root` in order and return the summary.
+    """Run the lessons of the project at `root` in order.
 
     A lesson is kept when it was finished with the same source, parameters and files of the
-    learner's own, its folder is still there, and no lesson before it was run again. `first`
-    ("06") starts there, `only` ("06,07") runs just these; both run what they name, finished or
-    not. `extra` are further parameters, given to the lessons that have them.
+    learner's own, its folder is still there, and no lesson before it was run again.
 
-    Writes `lessons/`, `summary.json` and `report.html` into the workspace. The first lesson
-    that fails ends the run; the summary then has the key "failed" with lesson, cell, source
-    and error.
+    Writes `lessons/`, `summary.json` and `report.html` into the workspace.
 
-    Raises CourseError for a wrong parameter or a workspace in use by another run;
-    KeyboardInterrupt after the lesson's kernel has ended.
+    Args:
+        root: the project's folder.
+        workspace: the folder to write into; inside `root` unless absolute.
+        dataset: a known name, or the path of a folder.
+        profile: a name of PROFILES.
+        first: the lesson to start with ("06"), finished or not.
+        only: the lessons to run ("06,07"), finished or not.
+        **own: further parameters, given to the lessons that have them.
+
+    Returns:
+        The page of summary.json. The first lesson that fails ends the run; the page then has
+        the key "failed" with lesson, cell, source and error.
+
+    Raises:
+        CourseError: a wrong parameter, or a workspace in use by another run.
+        KeyboardInterrupt: after the lesson's kernel has ended.
     """
     notebooks = lessons(root)
     if not notebooks:
         raise CourseError(f"{root / 'notebooks'}: no lessons; run this in the course's folder")
-    workspace_text = str(workspace)
     folder = root / resolve_workspace(workspace, root)
     check_profile(profile)
     dataset = check_dataset(dataset, root)
-    parameters = {"workspace": workspace_text, "dataset": dataset, "profile": profile}
-    own = {"seed": seed, "split": split}
-    own = {name: value for name, value in own.items() if value is not None} | (extra or {})
     for name, value in own.items():
         check_parameter(name, value)
-    parameters |= own
+    parameters = {"workspace": str(workspace), "dataset": dataset, "profile": profile, **own}
 
     chosen = list(notebooks)
     if only:
         chosen = choose(only, chosen)
     elif first:
         chosen = chosen[chosen.index(choose(first, chosen)[0]) :]
-    contents = {name: read_notebook(notebooks[name]) for name in chosen}
-    known = sorted({name for content in contents.values() for name in literals(content)})
-    for name in own:
-        if name not in known:
-            raise CourseError(
-                f"course: {name}: no lesson has this parameter; " + allowed(name, known)
-            )
+    pages = {name: read_notebook(notebooks[name]) for name in chosen}
+    known = {name: parameters_of(page) for name, page in pages.items()}
+    _refuse_unknown(own, sorted(set().union(*known.values())))
 
-    with _alone(folder):
+    with held(folder):
         plural = "" if len(chosen) == 1 else "s"
         print(
             f"{len(chosen)} lesson{plural}, profile {profile}, dataset {dataset}, "
-            f"workspace {workspace_text}"
+            f"workspace {workspace}"
         )
-        again = bool(only or first)
         began = time.monotonic()
+        again = bool(only or first)
         failed = None
         try:
-            for name in chosen:
-                has = literals(contents[name])
-                given = {key: value for key, value in parameters.items() if key in has}
-                files = _files_by_hand(root, folder, name, dataset)
-                if not again and _is_done(folder, name, contents[name], given, files):
+            for name, page in pages.items():
+                made_from = {
+                    "source": source_hash(page),
+                    "parameters": {k: v for k, v in parameters.items() if k in known[name]},
+                    "files": _files_by_hand(root, folder, name, dataset),
+                }
+                if not again and _is_done(folder, name, made_from):
                     minutes = read_state(folder, name)["seconds"] / 60
                     print(f"{name:<28} kept, took {minutes:.1f} min")
                     continue
                 again = True
-                failed = _run_lesson(root, folder, notebooks[name], contents[name], given, files)
+                failed = _run_lesson(root, folder, notebooks[name], page, made_from)
                 if failed:
                     break
         finally:
-            summary = _summary(folder, list(notebooks), parameters, failed)
+            summary = summarize(folder, list(notebooks), parameters, failed)
             write_json(folder / "summary.json", summary)
-            _write_report(folder, summary)
+            write_report(folder, summary)
         print(f"{'':<28} {(time.monotonic() - began) / 60:.1f} min in all")
-        print(f"Report: {Path(workspace_text) / 'report.html'}")
+        print(f"Report: {Path(workspace) / 'report.html'}")
     return summary
 
 
 def build(
     root: Path, lesson: str, *, workspace: str, dataset: str, profile: str, seed: int
 ) -> None:
-    """Run one lesson, and what it needs, from inside another lesson; CourseError if it fails."""
-    command = [sys.executable, "-m", "helpers.course", "run", "--only", lesson]
-    command += ["--workspace", workspace, "--dataset", dataset, "--profile", profile]
-    has = literals(read_notebook(lessons(root)[lesson])) if lesson in lessons(root) else {}
+    """Run one lesson, and what it needs, from inside another lesson.
+
+    Raises CourseError when it fails.
+    """
+    options = {"only": lesson, "workspace": workspace, "dataset": dataset, "profile": profile}
+    command = [sys.executable, "-m", "helpers.course", "run"]
+    command += [f"--{name}={value}" for name, value in options.items()]
+    has = parameters_of(read_notebook(lessons(root)[lesson])) if lesson in lessons(root) else {}
     for name, value in {"build_missing": True, "seed": seed}.items():
         if name in has:
             command += ["-p", name, str(value)]
@@ -147,7 +138,7 @@ def build(
     with subprocess.Popen(
         command,
         cwd=root,
-        env=environment(root) | {SHOW: "1"},
+        env=environment() | {SHOW: "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -168,116 +159,74 @@ def build(
         raise CourseError(f"{lesson}: could not be built ({last}); open that lesson and run it")
 
 
-def literals(notebook: Any) -> dict[str, Any]:
-    """Return the names and values of the cell tagged `parameters` ({} without one)."""
-    for cell in notebook.cells:
-        if "parameters" in cell.metadata.get("tags", []):
-            found = {}
-            for line in ast.parse(cell.source).body:
-                if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
-                    with contextlib.suppress(ValueError):
-                        found[line.targets[0].id] = ast.literal_eval(line.value)
-            return found
-    return {}
-
-
-def source_hash(notebook: Any) -> str:
-    """Return a hash of the notebook's cells without their outputs."""
-    cells = [[cell.cell_type, cell.source] for cell in notebook.cells]
-    return hashlib.sha256(json.dumps(cells).encode()).hexdigest()[:16]
-
-
 def _run_lesson(
-    root: Path, folder: Path, path: Path, notebook: Any, given: dict, files: str
+    root: Path, folder: Path, path: Path, page: Any, made_from: dict[str, Any]
 ) -> dict | None:
-    """Execute one lesson; return None, or what failed."""
-    from papermill.exceptions import PapermillExecutionError
-
+    """Execute one lesson and write its state; return what failed, or None."""
     name = path.stem
-    code_cells = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source]
-    progress = Progress(name, len(code_cells))
-    done = folder / "lessons" / f"{name}.ipynb"
+    done = executed_file(folder, name)
     draft = done.with_name(f".{name}.draft.ipynb")
     done.parent.mkdir(parents=True, exist_ok=True)
-    state = folder / "lessons" / f"{name}.state.json"
-    state.unlink(missing_ok=True)
+    state_file(folder, name).unlink(missing_ok=True)
+    code_cells = [cell for cell in page.cells if cell.cell_type == "code" and cell.source.strip()]
+    progress = Progress(name, len(code_cells))
     failed = None
     try:
-        execute(path, draft, given, root, progress)
-    except PapermillExecutionError as error:
-        failed = _failure(progress, error.source, f"{error.ename}: {error.evalue}")
-    except Exception as error:  # the kernel died, or did not start
-        what = f"{type(error).__name__}: {error}"
-        if type(error).__name__ == "DeadKernelError":
-            what += "; perhaps for want of memory: close programs, or use a smaller batch"
-        failed = _failure(progress, progress.source, what)
+        execute(path, draft, made_from["parameters"], root, progress)
     except KeyboardInterrupt:
         draft.unlink(missing_ok=True)
         where = f"{name}, code cell {progress.cell} of {progress.cells}"
-        raise KeyboardInterrupt(f"Stopped in {where}; the same command goes on there.") from None
+        raise KeyboardInterrupt(f"Stopped in {where}; the same command resumes there.") from None
+    except Exception as error:  # of the cell, or the kernel died or did not start
+        failed = _failure(progress, error)
     if draft.exists():
         draft.replace(done)
-    page = {
+    state = {
         "lesson": name,
         "status": "failed" if failed else "done",
-        "source": source_hash(notebook),
-        "parameters": given,
-        "files": files,
+        **made_from,
         "seconds": round(progress.minutes() * 60, 1),
-        "finished": _now(),
-        "folders": _folders(folder, name),
+        "finished": f"{datetime.now(UTC):%Y-%m-%d %H:%M UTC}",
+        "folders": finished_folders(folder, name),
     }
     if failed:
-        page["failed"] = failed
+        state["failed"] = failed
+        shown = done.relative_to(root) if done.is_relative_to(root) else done
         print(f"{name:<28} FAILED in code cell {failed['cell']}, {progress.minutes():.1f} min")
         for line in failed["source"].splitlines():
             print(f"    | {line}")
         print(f"    {failed['error']}")
-        print(f"    the notebook up to there: {_short(done, root)}")
+        print(f"    the notebook up to there: {shown}")
     else:
         print(f"{name:<28} {progress.minutes():.1f} min")
-    write_json(state, page)
+    write_json(state_file(folder, name), state)
     return failed
 
 
-def _failure(progress: Progress, source: str, error: str) -> dict:
+def _failure(progress: Progress, error: Exception) -> dict[str, Any]:
+    """Return where a lesson failed, and why, in one line."""
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    source, why = progress.source, f"{type(error).__name__}: {error}"
+    if isinstance(error, PapermillExecutionError):
+        source, why = error.source, f"{error.ename}: {error.evalue}"
+    elif isinstance(error, DeadKernelError):
+        why += "; perhaps for want of memory: close programs, or use a smaller batch"
     lines = [line for line in source.splitlines() if line.strip()]
-    shown = "\n".join(lines[:3] + (["..."] if len(lines) > 3 else []))
-    line = " ".join(error.split())
-    return {"lesson": progress.lesson, "cell": progress.cell, "source": shown, "error": line[:600]}
+    return {
+        "lesson": progress.lesson,
+        "cell": progress.cell,
+        "source": "\n".join(lines[:3] + ["..."] * (len(lines) > 3)),
+        "error": " ".join(why.split())[:600],
+    }
 
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the workspace, or raise CourseError when another run does.
-
-    The lock ends with the process that holds it, so a killed run leaves nothing to clear.
-    A run that a lesson of the holder starts (build_missing) is let in.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".course.pid", "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            holder = file.read().strip()
-            if holder and holder == os.environ.get(HOLDER):
-                yield
-                return
-            raise CourseError(
-                f"{folder.name}: in use by another run (process {holder or 'unknown'}); "
-                "wait for it, or choose another workspace"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        outer = os.environ.pop(HOLDER, None)
-        try:
-            yield
-        finally:
-            file.truncate(0)
-            if outer is not None:
-                os.environ[HOLDER] = outer
+def _refuse_unknown(own: dict[str, Any], known: list[str]) -> None:
+    for name in own:
+        if name not in known:
+            advice = allowed(name, known)
+            raise CourseError(f"course: {name}: no lesson has this parameter; {advice}")
 
 
 def _files_by_hand(root: Path, folder: Path, name: str, dataset: str) -> str:
@@ -294,103 +243,12 @@ def _files_by_hand(root: Path, folder: Path, name: str, dataset: str) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16] if facts else ""
 
 
-def _is_done(folder: Path, name: str, notebook: Any, given: dict, files: str) -> bool:
+def _is_done(folder: Path, name: str, made_from: dict[str, Any]) -> bool:
+    """Return whether a lesson was finished from this, and what it made is still there."""
     state = read_state(folder, name)
     return (
         state.get("status") == "done"
-        and state["source"] == source_hash(notebook)
-        and state["parameters"] == given
-        and state.get("files", "") == files
-        and (folder / "lessons" / f"{name}.ipynb").is_file()
+        and made_from.items() <= state.items()
+        and executed_file(folder, name).is_file()
         and all((folder / made / MANIFEST).is_file() for made in state["folders"])
     )
-
-
-def _folders(folder: Path, name: str) -> list[str]:
-    """Return the finished folders of a lesson: those with its number."""
-    return [path.parent.name for path in sorted(folder.glob(f"{name[:2]}_*/{MANIFEST}"))]
-
-
-def read_state(folder: Path, name: str) -> dict:
-    return _json(folder / "lessons" / f"{name}.state.json")
-
-
-def _json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        return {}
-
-
-def read_notebook(path: Path) -> Any:
-    import nbformat
-
-    try:
-        return nbformat.read(path, as_version=4)
-    except Exception as error:
-        line = " ".join(str(error).split())[:200]
-        raise CourseError(f"{path.name}: not a notebook ({line}); restore the file") from None
-
-
-def _summary(folder: Path, names: list[str], parameters: dict, failed: dict | None) -> dict:
-    """Return what is known of every lesson that has run in this workspace."""
-    shown = {}
-    for name in names:
-        state = read_state(folder, name)
-        if state:
-            shown[name] = {
-                "status": state["status"],
-                "seconds": state["seconds"],
-                "finished": state["finished"],
-                "profile": state["parameters"].get("profile", parameters["profile"]),
-                "metrics": _json(folder / "lessons" / f"{name}.json").get("values", {}),
-            }
-    found = {"python": platform.python_version()}
-    for name in _VERSIONS:
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    dataset = parameters["dataset"]
-    summary = {
-        "profile": parameters["profile"],
-        "dataset": Path(dataset).name if os.sep in dataset else dataset,
-        "parameters": {
-            name: value
-            for name, value in parameters.items()
-            if name not in ("workspace", "dataset", "profile")
-        },
-        "seed": parameters.get("seed", 0),
-        "split": parameters.get("split", "clip"),
-        "date": _now(),
-        "seconds": round(sum(entry["seconds"] for entry in shown.values()), 1),
-        "machine": machine(),
-        "versions": found,
-        "lessons": shown,
-    }
-    if failed:
-        summary["failed"] = failed
-    return summary
-
-
-def machine() -> dict[str, Any]:
-    """Return the class of this machine: processor, cores, memory; nothing that names it."""
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    except (ValueError, OSError):
-        memory = 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    system = f"{platform.system()} {platform.machine()}"
-    return {"platform": system, "cores": cores, "memory_gb": round(memory, 1)}
-
-
-def _write_report(folder: Path, summary: dict) -> None:
-    from helpers.course import report
-
-    report.write_report(folder, summary)
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _short(path: Path, root: Path) -> str:
-    return str(path.relative_to(root) if path.is_relative_to(root) else path)

@@ -5,8 +5,11 @@ from helpers.common.exports import exports
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
-        "audit": "box_statistics find_faults share_under",
-        "split": "check_labels leak_check split_by_frame write_dataset",
+        "audit": "find_faults",
+        "labels": "check_labels",
         "labelling": "labelling_widget",
+        "split": "leak_check split_by_clip split_by_frame",
+        "statistics": "box_statistics share_under",
+        "assemble": "write_dataset",
     },
 )

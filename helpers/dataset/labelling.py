@@ -1,41 +1,41 @@
 """Drawing boxes in the notebook: which frame comes next, the widget, and what it saves.
 
-What is drawn by hand lies in a folder of its own, beside the folders that lessons make anew:
+What is drawn by hand lies in a folder of its own, next to the folders that lessons make again:
 one Pascal VOC XML file for each frame that was looked at.
 """
 
 import functools
 import html
-import math
 import os
 import re
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from helpers.annotations.boxes import Annotation, Box, fault
-from helpers.annotations.folders import images_in, merged, natural, pair, read_folder
+from helpers.annotations.boxes import Annotation, Box, repaired
+from helpers.annotations.folders import images_in, merged, pair, read_folder
 from helpers.annotations.voc import read_voc, write_voc
 from helpers.common.artifacts import MANIFEST
 from helpers.common.errors import CourseError
 from helpers.common.images import image_size
 from helpers.common.palette import SERIES
-from helpers.dataset import audit
+from helpers.dataset.audit import Finding
+from helpers.dataset.labels import check_list
+from helpers.dataset.orientation import drawn_upright, write_without_tag
 
 # The course's colours, then the rest of the Okabe-Ito palette.
 COLOURS = (*SERIES, "#D55E00", "#56B4E9", "#F0E442")
 
 KEYS = (
-    "Click the picture once, then: drag draws a box · Enter saves and goes on (no box means that "
-    "nothing is there) · Space skips · Backspace goes back · 1 to 9 choose the label · Delete "
-    "removes the chosen box, C gives it the chosen label, W A S D move it and Q E R F size it by "
-    "one pixel, with Shift by ten."
+    "Click the picture once, then: drag draws a box · Enter saves and shows the next frame (no box "
+    "means that nothing is there) · Space skips · Backspace goes back · 1 to 9 choose the label · "
+    "Delete removes the chosen box, C gives it the chosen label, W A S D move it and Q E R F size "
+    "it by one pixel, with Shift by ten."
 )
 
 # Findings that no drawing can settle; `no annotation` has a place of its own in the queue.
-_NOT_DRAWN = (
+NOT_DRAWN = (
     "no annotation",
     "no image",
     "unreadable image",
@@ -51,24 +51,24 @@ def queue(
     images: Sequence[Path],
     annotations: Mapping[str, Annotation],
     *,
-    findings: Iterable[audit.Finding] = (),
+    findings: Iterable[Finding] = (),
     out_folder: Path | str | None = None,
 ) -> list[str]:
     """Order image files for labelling: what needs a look most comes first. Returns their names.
 
     First the images that one of the audit's `findings` is about, if drawing can settle it, then
-    those that `annotations` (image name -> annotation, as `annotations.pair` returns it) has
-    not, then the rest; images that have their XML file in `out_folder` already come last.
-    Within each group the order of `images` stays.
+    those that `annotations` (image name -> annotation, as `pair` returns it) has not, then the
+    rest; images that have their XML file in `out_folder` already come last. Within each group the
+    order of `images` stays.
     """
-    done = set(_stems(out_folder))
-    faulty = {Path(f.file).stem for f in findings if f.kind not in _NOT_DRAWN}
+    done = _saved(out_folder)
+    faulty = {Path(f.file).stem for f in findings if f.kind not in NOT_DRAWN}
 
     def place(path: Path) -> int:
         if path.stem in done:
             return 3
         annotation = annotations.get(path.name)
-        if {path.stem, Path(_source(annotation)).stem} & faulty:
+        if {path.stem, _stem(annotation)} & faulty:
             return 0
         return 2 if annotation else 1
 
@@ -81,176 +81,160 @@ def labelling_widget(
     out_folder: Path | str,
     labels: Sequence[str],
     *,
-    findings: Iterable[audit.Finding] = (),
+    findings: Iterable[Finding] = (),
 ):
     """Return an ipywidgets box to draw the boxes of the images, one after the other.
 
-    It shows the boxes of `annotations_folder` (Pascal VOC XML) or, where there are some, those
-    drawn before. Submit writes `<image's stem>.xml` into `out_folder` at once, whole or not at
-    all; a frame without a box is written without objects, which says that nothing is there.
-    Called again, it goes on with the first frame that has no file there; see `queue` for the
-    order. Skip and back write nothing, but keep what was drawn until the kernel ends.
+    Submit writes `<image's stem>.xml` into `out_folder` at once, whole or not at all; a frame
+    without a box is written without objects, which says that nothing is there. Called again, it
+    resumes with the first frame that has no file there; see `queue` for the order. Skip and back
+    write nothing, but keep what was drawn until the kernel ends.
 
     The picture goes to the browser unshrunk, and boxes are in its pixels: whole ones where a
     mouse or key set them, else as they were. Each is clipped to the image, and one without area
-    is left out, with a word below the picture. A box that is moved or gets another label stays
-    difficult, truncated or occluded; one that is drawn anew is none of these. Labels that only
-    occur in the annotations are offered after `labels`.
+    is left out, with a note below the picture. A box that is moved or gets another label stays
+    difficult, truncated or occluded; a new one is none of these. What goes wrong on the way is
+    said below the picture; the frame then stays until it is saved.
 
-    CourseError for labels that are none, for a folder without images, for an `out_folder` that
-    cannot be written or lies in one that a lesson makes anew. What goes wrong later is said
-    below the picture; the frame then stays until it is saved.
+    Args:
+        images_folder: the images.
+        annotations_folder: Pascal VOC XML, shown where nothing was drawn before.
+        out_folder: for what is drawn.
+        labels: to choose from; those that only occur in the annotations are offered after them.
+        findings: of the audit, shown below their frames.
+
+    Raises:
+        CourseError: for labels that are none, for a folder without images, for an `out_folder`
+            that cannot be written or lies in one that a lesson makes again.
     """
-    import ipywidgets
+    check_list(labels)
+    _prepare(Path(out_folder))
+    images = {path.name: path for path in images_in(images_folder)}
+    given = pair(list(images), read_folder(annotations_folder))
+    return _Labelling(images, given, Path(out_folder), list(labels), list(findings)).page
 
-    images_folder, out_folder = Path(images_folder), Path(out_folder)
-    labels, findings = _checked(labels), list(findings)
-    _prepare(out_folder)
-    paths = {path.name: path for path in images_in(images_folder)}
-    found = pair(list(paths), read_folder(annotations_folder))
-    about = _by_stem(findings)
 
-    # Those of earlier sessions stand before the first open frame: back leads to them.
-    done = set(_stems(out_folder))
-    order = queue(list(paths.values()), found, findings=findings, out_folder=out_folder)
-    order.sort(key=lambda name: Path(name).stem not in done)
-    at = min(sum(Path(name).stem in done for name in order), len(order) - 1)
+class _Labelling:
+    """One session of drawing: the widget, which frame it shows, and what is not saved yet."""
 
-    others = {box.label for a in merged(list(found.values()), out_folder) for box in a.boxes}
-    classes = [*labels, *sorted(others - set(labels))]
-    canvas = _canvas()(classes=classes, label=labels[0], colors=list(COLOURS))
-    head, note, keys = (ipywidgets.HTML() for _ in range(3))
-    keys.value = f"<small>{KEYS}</small>"
-    # What is on the screen, and what was drawn on frames that were left without saving.
-    base: dict[str, Annotation] = {}
-    drafts: dict[str, list[dict]] = {}
+    def __init__(
+        self,
+        images: Mapping[str, Path],
+        given: Mapping[str, Annotation],
+        out_folder: Path,
+        labels: Sequence[str],
+        findings: Sequence[Finding],
+    ):
+        import ipywidgets
 
-    def target(name: str) -> Path:
-        return out_folder / f"{Path(name).stem}.xml"
+        self.images, self.given, self.out_folder = images, given, out_folder
+        self.labels, self.findings = labels, findings
+        drawn = merged(list(given.values()), out_folder)
+        others = {box.label for a in drawn for box in a.boxes} - set(labels)
+        self.classes = [*labels, *sorted(others)]
+        # What is on the screen, and what was drawn on frames that were left without saving.
+        self.base: dict[str, Annotation] = {}
+        self.drafts: dict[str, list[dict]] = {}
 
-    def show(position: int, *words: str) -> None:
-        nonlocal at
-        at, name = position, order[position]
-        said, annotation, data = [*words], None, b""
-        given = found.get(name)
+        # Frames saved in earlier sessions come before the first open one: back leads to them.
+        order = queue(list(images.values()), given, findings=findings, out_folder=out_folder)
+        self.order = sorted(order, key=lambda name: not self.is_saved(name))
+        saved = self.count_saved()
+        complete = saved == len(order)
+
+        self.canvas = _canvas()(classes=self.classes, label=labels[0], colors=list(COLOURS))
+        self.canvas.act = self.act
+        self.head, self.note, keys = (ipywidgets.HTML() for _ in range(3))
+        keys.value = f"<small>{KEYS}</small>"
+        self.page = ipywidgets.VBox([self.head, self.canvas, self.note, keys])
+        said = ["All are saved; Backspace leads to the others."] if complete else []
+        self.show(saved - complete, said)
+
+    def target(self, name: str) -> Path:
+        """Where the boxes of a frame are saved."""
+        return self.out_folder / f"{Path(name).stem}.xml"
+
+    def is_saved(self, name: str) -> bool:
+        return self.target(name).is_file()
+
+    def count_saved(self) -> int:
+        return sum(map(self.is_saved, self.order))
+
+    def show(self, position: int, said: Iterable[str] = ()) -> None:
+        """Show a frame, its boxes, and below it what was `said` and found."""
+        self.at, name = position, self.order[position]
+        said, boxes, data = list(said), [], b""
+        self.base.pop(name, None)
         try:
-            stored = read_voc(target(name)) if target(name).is_file() else given
-            annotation, data = _picture(paths[name], stored)
+            stored = read_voc(self.target(name)) if self.is_saved(name) else self.given.get(name)
+            self.base[name], data = _picture(self.images[name], stored)
+            boxes, unseen = _to_widget(self.base[name])
+            said += unseen
+            boxes = self.drafts.get(name, boxes)
         except (CourseError, OSError) as error:
             said.append(str(error))
-        base.pop(name, None)
-        boxes = []
-        if annotation is not None:
-            base[name] = annotation
-            boxes, unseen = _to_widget(annotation)
-            said += unseen
-            boxes = drafts.get(name, boxes)
-        strange = sorted({box["label"] for box in boxes} - set(labels))
-        if strange:
+        if strange := sorted({box["label"] for box in boxes} - set(self.labels)):
             said.append(f"also boxed, and kept: {', '.join(map(repr, strange))}")
-        about_it = [*about[Path(name).stem], *about[Path(_source(given)).stem]]
-        # The box that is in doubt is chosen; once redrawn, objects have other numbers.
-        doubted = set() if target(name).is_file() else {f.object for f in about_it if f.object}
-        items = [
-            f"{f'object {f.object}: ' if f.object else ''}{f.kind}: {f.value}; {f.fix}"
-            for f in about_it
-            if f.kind != "no annotation"
-        ]
-        saved = sum(target(other).is_file() for other in order)
-        state = " (saved)" if target(name).is_file() else ""
-        head.value = (
-            f"<b>{position + 1} of {len(order)}</b> · {html.escape(name)}{state} · {saved} saved"
-        )
-        note.value = "<br>".join(html.escape(line) for line in [*said, *dict.fromkeys(items)])
-        with canvas.hold_sync():  # all in one message: never the boxes of one frame on another
-            canvas.bboxes = [{}]  # an equal list would not be sent: the browser would keep its own
-            canvas.bboxes = boxes
-            canvas.selected_index = next(
-                (i for i, b in enumerate(boxes) if b.get("object") in doubted), -1
-            )
-            canvas.view_only = annotation is None
-            canvas.image_bytes = data
-            canvas.frame = name
+        stems = {Path(name).stem, _stem(self.given.get(name))}
+        about = [finding for finding in self.findings if Path(finding.file).stem in stems]
+        said += dict.fromkeys(_in_words(f) for f in about if f.kind != "no annotation")
 
-    def submit(name: str, boxes: list[dict]) -> None:
-        if name not in base:
+        state = " (saved)" if self.is_saved(name) else ""
+        place = f"<b>{position + 1} of {len(self.order)}</b>"
+        self.head.value = f"{place} · {html.escape(name)}{state} · {self.count_saved()} saved"
+        self.note.value = "<br>".join(map(html.escape, said))
+        # The box that is in doubt is chosen; once redrawn, objects have other numbers.
+        doubted = set() if self.is_saved(name) else {f.object for f in about if f.object}
+        with self.canvas.hold_sync():  # in one message: never the boxes of one frame on another
+            self.canvas.bboxes = [{}]  # an equal list would not be sent: the browser keeps its own
+            self.canvas.bboxes = boxes
+            chosen = (i for i, box in enumerate(boxes) if box.get("object") in doubted)
+            self.canvas.selected_index = next(chosen, -1)
+            self.canvas.view_only = name not in self.base
+            self.canvas.image_bytes = data
+            self.canvas.frame = name
+
+    def act(self, kind: str, name: str, boxes: list[dict]) -> None:
+        """Do what a key or button says about the boxes drawn on the frame `name`."""
+        if kind == "submit":
+            self.submit(name, boxes)
+        elif name == self.order[self.at]:
+            self.keep(name, boxes)
+            self.step(-1 if kind == "back" else 1)
+
+    def submit(self, name: str, boxes: Sequence[Mapping]) -> None:
+        """Save the boxes of a frame and show the next."""
+        if name not in self.base:
             return
         try:
-            annotation, words = _from_widget(boxes, base[name], classes)
-            _save(annotation, target(name))
+            annotation, said = _from_widget(boxes, self.base[name], self.classes)
+            _save(annotation, self.target(name))
         except (CourseError, OSError) as error:
-            note.value = f"<b>Not saved.</b> {html.escape(str(error))}"
+            self.note.value = f"<b>Not saved.</b> {html.escape(str(error))}"
             return
-        drafts.pop(name, None)
-        if name != order[at]:  # the key was pressed twice, before the next picture was there
+        self.drafts.pop(name, None)
+        if name != self.order[self.at]:
+            return  # the key was pressed twice, before the next picture was there
+        if self.at + 1 < len(self.order):
+            self.show(self.at + 1, said)
             return
-        if at + 1 < len(order):
-            return show(at + 1, *words)
-        left = sum(not target(other).is_file() for other in order)
+        left = len(self.order) - self.count_saved()
         end = f"{left} skipped: run this cell again for them" if left else "all are saved"
-        show(at, *words, f"This was the last one; {end}.")
+        self.show(self.at, [*said, f"This was the last one; {end}."])
 
-    def act(kind: str, name: str, boxes: list[dict]) -> None:
-        if kind == "submit":
-            return submit(name, boxes)
-        if name != order[at]:
-            return
-        step = -1 if kind == "back" else 1
+    def keep(self, name: str, boxes: Sequence[dict]) -> None:
+        """Keep what was drawn on a frame that is left without saving."""
         boxes = [box for box in boxes if box["width"] and box["height"]]  # not what a click leaves
-        if name in base and boxes != _to_widget(base[name])[0]:
-            drafts[name] = boxes
+        self.drafts.pop(name, None)
+        if name in self.base and boxes != _to_widget(self.base[name])[0]:
+            self.drafts[name] = boxes
+
+    def step(self, step: int) -> None:
+        """Show the next frame, or with -1 the one before."""
+        if 0 <= self.at + step < len(self.order):
+            self.show(self.at + step)
         else:
-            drafts.pop(name, None)
-        if 0 <= at + step < len(order):
-            return show(at + step)
-        note.value = "This is the first one." if step < 0 else "This is the last one."
-
-    canvas.act = act
-    complete = all(target(name).is_file() for name in order)
-    show(at, *(["All are saved; Backspace leads to the others."] if complete else []))
-    return ipywidgets.VBox([head, canvas, note, keys])
-
-
-# On its own, Submit says neither which boxes nor which frame. Pressed while Python still saves the
-# frame before, it would lose boxes just drawn, and save frames that nobody has seen yet.
-_CARRY_BOXES = """
-export default {
-  render({ model, el, ...rest }) {
-    const send = (content) => model.send(
-      { ...content, frame: model.get("frame"), bboxes: model.get("bboxes") });
-    const back = () => { send({ type: "back" }); el.querySelector("[tabindex]").focus(); };
-    // A drag that ends beside the picture has ended; text beside it is not dragged along.
-    el.style.userSelect = "none";
-    el.addEventListener("dragstart", (event) => event.preventDefault());
-    const released = (event) => {
-      const picture = el.querySelector("svg");
-      if (!el.isConnected) window.removeEventListener("mouseup", released);
-      else if (picture && !picture.contains(event.target))
-        picture.dispatchEvent(new MouseEvent("mouseup", { bubbles: true }));
-    };
-    window.addEventListener("mouseup", released);
-    el.addEventListener("keydown", (event) => {
-      // Ctrl+C is the browser's; a key held down does not save frames that nobody has seen.
-      const held = event.repeat && ["Enter", "Space"].includes(event.code);
-      if (held || event.ctrlKey || event.metaKey || event.altKey) event.stopPropagation();
-      if (held) event.preventDefault();
-      if (event.code !== "Backspace") return;
-      event.preventDefault();
-      event.stopPropagation();
-      back();
-    }, true);
-    const close = original.render({ ...rest, el, model: { ...model, send } });
-    const skip = el.querySelector(".buttons button");
-    const button = document.createElement("button");
-    button.className = skip.className;
-    button.textContent = "Back";
-    button.title = "Keyboard shortcut: Backspace";
-    button.addEventListener("click", back);
-    skip.before(button);
-    return close;
-  },
-};
-"""
+            self.note.value = "This is the first one." if step < 0 else "This is the last one."
 
 
 @functools.cache
@@ -260,12 +244,12 @@ def _canvas() -> type:
     from traitlets import List, Unicode
 
     exported = re.compile(r"export\s*\{\s*(\w+) as default\s*\};?\s*$")
-    script, count = exported.subn(r"const original = \1;", str(BBoxWidget._esm))
+    script, count = exported.subn(r"const original = \1;\n", str(BBoxWidget._esm))
     if not count:
         raise CourseError("jupyter-bbox-widget: not as expected; install the locked version, 0.7")
 
     class Canvas(BBoxWidget):
-        _esm = script + _CARRY_BOXES
+        _esm = script + Path(__file__).with_name("labelling.js").read_text(encoding="utf-8")
         frame = Unicode().tag(sync=True)
         # Boxes that come late are not sent back, where they would land on the next frame.
         bboxes = List().tag(sync=True, echo_update=False)
@@ -279,22 +263,13 @@ def _canvas() -> type:
     return Canvas
 
 
-def _checked(labels: Sequence[str]) -> list[str]:
-    wrong = isinstance(labels, str) or not labels
-    if wrong or not all(isinstance(label, str) and label.strip() for label in labels):
-        raise CourseError(f'labels: {labels!r}; give a list, such as ["speed_camera"]')
-    if twice := [label for label in labels if list(labels).count(label) > 1]:
-        raise CourseError(f"labels: {twice[0]!r} is given twice; delete one")
-    return list(labels)
-
-
 def _prepare(out_folder: Path) -> None:
     """Make the folder; CourseError where files cannot be written, or would not stay."""
     for folder in (out_folder, *out_folder.absolute().parents):
         if (folder / MANIFEST).is_file():
             raise CourseError(
-                f"{out_folder}: lies in {folder.name}, which a lesson makes anew, and would be "
-                "deleted with it; choose a folder beside it"
+                f"{out_folder}: lies in {folder.name}, which a lesson makes again, and would be "
+                "deleted with it; choose a folder next to it"
             )
     try:
         out_folder.mkdir(parents=True, exist_ok=True)
@@ -309,7 +284,7 @@ def _unwritable(path: Path, error: OSError) -> CourseError:
 
 
 def _save(annotation: Annotation, path: Path) -> None:
-    # Hidden, and without the suffix .xml: a file that a kill left behind is never read.
+    # Without the suffix .xml, so that a file that a kill left behind is never read.
     part = path.with_name(f".{path.name}.part")
     try:
         write_voc(annotation, part)
@@ -319,59 +294,43 @@ def _save(annotation: Annotation, path: Path) -> None:
         raise _unwritable(path, error) from None
 
 
-def _stems(folder: Path | str | None) -> list[str]:
-    """Stems of the XML files of a folder, in natural order; none without a folder."""
-    return [path.stem for path in natural(Path(folder).glob("*.xml"))] if folder else []
+def _saved(folder: Path | str | None) -> set[str]:
+    """Stems of the XML files of a folder; none without a folder."""
+    return {path.stem for path in Path(folder).glob("*.xml")} if folder else set()
 
 
-def _source(annotation: Annotation | None) -> str:
-    return "" if annotation is None else annotation.source or annotation.image
+def _stem(annotation: Annotation | None) -> str:
+    return Path(annotation.source or annotation.image).stem if annotation else ""
 
 
-def _by_stem(findings: Iterable[audit.Finding]) -> dict[str, list[audit.Finding]]:
-    found = defaultdict(list)
-    for finding in findings:
-        found[Path(finding.file).stem].append(finding)
-    return found
+def _in_words(finding: Finding) -> str:
+    which = f"object {finding.object}: " if finding.object else ""
+    return f"{which}{finding.kind}: {finding.value}; {finding.fix}"
 
 
 def _picture(path: Path, annotation: Annotation | None) -> tuple[Annotation, bytes]:
-    """The image as a browser shall show it, and its annotation with the size it has there.
+    """The image's annotation with the size that a browser will show, and the file's bytes.
 
     A browser turns a picture upright by its EXIF tag; so one whose boxes were drawn on the
-    pixels as stored is written without the tag.
+    pixels as stored is sent without the tag.
     """
     size = image_size(path)
     if size is None:
         raise CourseError(f"{path.name}: no image; replace the file, or delete it, and skip it")
-    width, height = size.upright
-    data = path.read_bytes()
-    if annotation and size.orientation != 1 and audit.turning(size, annotation) != audit.UPRIGHT:
-        width, height = size.width, size.height
-        with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder) / path.name
-            audit.write_upright(path, copy, annotation)
-            data = copy.read_bytes()
     boxes = annotation.boxes if annotation else ()
-    return Annotation(path.name, width, height, boxes), data
-
-
-def _clipped(box: Box, width: int, height: int) -> Box | None:
-    """The part of a box that is in the image, its edges in order; None when none is."""
-    if not all(map(math.isfinite, box.xyxy)):
-        return None
-    xs, ys = (box.xmin, box.xmax), (box.ymin, box.ymax)
-    left, right = (min(max(x, 0), width) for x in (min(xs), max(xs)))
-    top, bottom = (min(max(y, 0), height) for y in (min(ys), max(ys)))
-    inside = replace(box, xmin=left, ymin=top, xmax=right, ymax=bottom)
-    return None if fault(inside, width, height) else inside
+    if size.orientation == 1 or drawn_upright(size, annotation):
+        return Annotation(path.name, *size.upright, boxes), path.read_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        write_without_tag(path, copy, upright=False)
+        return Annotation(path.name, size.width, size.height, boxes), copy.read_bytes()
 
 
 def _to_widget(annotation: Annotation) -> tuple[list[dict], list[str]]:
     """The widget's boxes, each with the number of its object, and what cannot be shown."""
     boxes, unseen = [], []
     for number, box in enumerate(annotation.boxes, 1):
-        inside = _clipped(box, annotation.width, annotation.height)
+        inside = repaired(box, annotation.width, annotation.height)
         if inside is None:
             unseen.append(f"object {number} ({box.label}) has no area in the image: left out")
         else:
@@ -387,7 +346,7 @@ def _measures(box: Box) -> dict:
 def _from_widget(
     boxes: Sequence[Mapping], base: Annotation, classes: Sequence[str]
 ) -> tuple[Annotation, list[str]]:
-    """`base` with the widget's boxes instead of its own, and a word on those left out.
+    """`base` with the widget's boxes instead of its own, and a note on those left out.
 
     CourseError for a label that is not among `classes`.
     """
@@ -397,21 +356,14 @@ def _from_widget(
         if label not in classes:
             raise CourseError(f"box {number}: label {label!r}; choose one of the labels")
         x, y, width, height = (float(item[key]) for key in ("x", "y", "width", "height"))
-        object_ = item.get("object", 0)
-        old = base.boxes[object_ - 1] if 0 < object_ <= len(base.boxes) else None
-        box = replace(
-            old or Box(label, 0, 0, 0, 0),
-            label=label,
-            xmin=x,
-            ymin=y,
-            xmax=x + width,
-            ymax=y + height,
-        )
-        inside = _clipped(box, base.width, base.height)
+        index = item.get("object", 0)
+        old = base.boxes[index - 1] if 0 < index <= len(base.boxes) else Box(label, 0, 0, 0, 0)
+        box = replace(old, label=label, xmin=x, ymin=y, xmax=x + width, ymax=y + height)
+        inside = repaired(box, base.width, base.height)
         # Thinner than the file's own rounding is no box.
         if inside and min(inside.xmax - inside.xmin, inside.ymax - inside.ymin) >= 0.01:
             kept.append(inside)
         else:
-            lost += bool(width or height)  # no word on a click without a drag
-    words = [f"{base.image}: {lost} without area in the image left out"] if lost else []
-    return replace(base, boxes=tuple(kept)), words
+            lost += bool(width or height)  # no note on a click without a drag
+    said = [f"{base.image}: {lost} without area in the image left out"] if lost else []
+    return replace(base, boxes=tuple(kept)), said

@@ -5,9 +5,8 @@ from helpers.common.exports import exports
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
-        "scores": (
-            "coco_metrics count_at errors_by_kind evaluate examples longest_clip match "
-            "precision_recall predict sample_frames sample_images"
-        ),
+        "truth": "longest_clip sample_frames sample_images",
+        "matching": "count_at errors_by_kind examples match precision_recall",
+        "metrics": "ap50_interval average_precision coco_metrics evaluate predict",
     },
 )

@@ -8,9 +8,9 @@ __getattr__, __dir__, __all__ = exports(
         "datasets": "dataset_names fetch_dataset find_dataset",
         "own": "own_folder",
         "web": "collect_pictures",
+        "decoding": "frame_index",
         "video": (
-            "VIDEO_SUFFIXES decode_frames frame_index read_frames sample_frames "
-            "video_from_images video_info"
+            "VIDEO_SUFFIXES decode_frames read_frames sample_frames video_from_images video_info"
         ),
         "frames": "extract_frames",
         "roadside.scene": "render_roadside",

@@ -1,7 +1,7 @@
-"""`python -m helpers.footage mirror FOLDER`."""
+"""`python -m helpers.footage mirror FOLDER [NAME ...]`."""
 
 import sys
 
-from helpers.footage.datasets import main
+from helpers.footage.mirror import main
 
 sys.exit(main(sys.argv[1:]))

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,7 +19,9 @@ from helpers.common.artifacts import artifact
 from helpers.common.errors import CourseError
 from helpers.common.files import link, read_csv, write_csv
 from helpers.common.images import decode_file, phash
+from helpers.common.sampling import evenly
 from helpers.footage import video
+from helpers.footage.decoding import FrameIndex, frame_index, read
 from helpers.footage.video import VIDEO_SUFFIXES
 
 COLUMNS = ("image", "clip", "frame", "time", "sharpness", "phash")
@@ -57,8 +59,9 @@ def extract_frames(
     """Make `02_frames` from `01_images`: frames of clips as JPEG, or photos as they are.
 
     Args:
-        source: folder with `clips/` or `images/`. Where `<clip>.boxes.csv` gives the ground
-            truth, each frame gets an XML file with all its boxes.
+        source: `01_images`, a folder with `clips/` or `images/`. Where `<clip>.boxes.csv` gives
+            the ground truth, each frame gets an XML file with all its boxes.
+        folder: the output.
         every: take every n-th frame of each video. At most one of `every`, `seconds` and `count`
             may be given; none means every frame.
         seconds: take the frame nearest to 0, 1, 2 … times so many seconds, by the times that the
@@ -78,32 +81,41 @@ def extract_frames(
     Writes `images/`, `annotations/`, `frames.csv` (times in seconds since the clip's first
     frame), `dropped.csv` with the reason ("blurred", "near-copy", "damaged"), and in `dropped/`
     a thumbnail of each. A damaged video is used as far as it can be decoded; that, turned phone
-    clips and varying frame rates are said. Raises CourseError for what is no video.
+    clips and varying frame rates are said.
+
+    Returns:
+        The path of the folder.
+
+    Raises:
+        CourseError: no video can be read, or a parameter cannot be used.
     """
     _check(every, seconds, count, max_frames, min_sharpness, near_copies)
     source, folder = Path(source), Path(folder)
     for name in ("images", "annotations", "dropped"):
         (folder / name).mkdir()
+    limits = _Limits(min_sharpness or 0, -1 if near_copies is None else near_copies)
     if (source / "clips").is_dir():
         step = (every, seconds, count, max_frames)
-        clips, counts = _from_videos(source / "clips", folder, step, min_sharpness, near_copies)
+        takes, counts = _from_videos(source / "clips", folder, step, limits)
     elif (source / "images").is_dir():
-        clips, counts = _from_photos(source, folder, max_frames, min_sharpness, near_copies)
+        takes, counts = _from_photos(source, folder, max_frames, limits)
     else:
         raise CourseError(f"{source}: neither clips/ nor images/ in it; run lesson 01 first")
-    kept = [take for take in clips if not take.reason]
-    dropped = [take for take in clips if take.reason]
+    kept = [take for take in takes if not take.reason]
+    dropped = [take for take in takes if take.reason]
     write_csv(folder / "frames.csv", COLUMNS, map(_row, kept))
     write_csv(folder / "dropped.csv", DROPPED_COLUMNS, map(_dropped_row, dropped))
     for name in ("sources.csv", "author_split.csv"):
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
-    reasons = [take.reason for take in dropped]
-    return {
-        "frames": len(kept),
-        **counts,
-        **{reason: reasons.count(reason) for reason in dict.fromkeys(reasons)},
-    }
+    return {"frames": len(kept), **counts, **Counter(take.reason for take in dropped)}
+
+
+class _Limits(NamedTuple):
+    """What a frame must reach: a part of its clip's median sharpness, and over so many bits."""
+
+    sharpness: float
+    bits: int
 
 
 class _Take(NamedTuple):
@@ -111,10 +123,10 @@ class _Take(NamedTuple):
 
     image: str
     clip: str
-    frame: int | None
-    time: float | None
-    sharpness: float | None
-    phash: int | None
+    frame: int | None = None
+    time: float | None = None
+    sharpness: float | None = None
+    phash: int | None = None
     reason: str = ""
     detail: str = ""
 
@@ -125,24 +137,54 @@ def _check(every, seconds, count, max_frames, min_sharpness, near_copies) -> Non
     if len(given) > 1:
         text = ", ".join(f"{name}={value!r}" for name, value in given.items())
         raise CourseError(f"{text}: give one of every, seconds and count, not {len(given)}")
-    for name, value in (("every", every), ("count", count)):
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise CourseError(f"{name}: {value!r}; it must be a whole number from 1")
-    if seconds is not None and not 0 < seconds < float("inf"):
-        raise CourseError(f"seconds: {seconds!r}; it must be a number above 0, such as 0.5")
-    if max_frames is not None and max_frames < 1:
-        raise CourseError(f"max_frames: {max_frames!r}; it must be at least 1, or None")
-    if min_sharpness is not None and not 0 <= min_sharpness <= 1:
-        raise CourseError(
-            f"min_sharpness: {min_sharpness!r}; it is a part of the clip's median, from 0 to 1"
-        )
-    if near_copies is not None and not 0 <= near_copies <= 64:
-        raise CourseError(f"near_copies: {near_copies!r}; it must be 0 to 64 differing bits")
+    for name, value, fits, rule in (
+        ("every", every, _is_count, "a whole number from 1"),
+        ("count", count, _is_count, "a whole number from 1"),
+        ("seconds", seconds, lambda v: 0 < v < np.inf, "a number above 0, such as 0.5"),
+        ("max_frames", max_frames, lambda v: v >= 1, "at least 1, or None"),
+        ("min_sharpness", min_sharpness, lambda v: 0 <= v <= 1, "0 to 1, a part of the median"),
+        ("near_copies", near_copies, lambda v: 0 <= v <= 64, "0 to 64 differing bits"),
+    ):
+        if value is not None and not fits(value):
+            raise CourseError(f"{name}: {value!r}; it must be {rule}")
 
 
-def _from_videos(clips: Path, folder: Path, step, min_sharpness, near_copies):
+def _is_count(value) -> bool:
+    return isinstance(value, int) and value >= 1
+
+
+def _from_videos(
+    clips: Path, folder: Path, step: tuple, limits: _Limits
+) -> tuple[list[_Take], dict]:
+    """The frames of all videos in a folder, written, and counts for the manifest."""
     from tqdm.auto import tqdm
 
+    videos = _videos_in(clips)
+    listing = tqdm(videos, desc="list frames", unit="clip", leave=False)
+    abouts = {path: frame_index(path) for path in listing}
+    plans = {path: _chosen(about.times, *step) for path, about in abouts.items()}
+    takes, notes, annotated = [], defaultdict(dict), 0
+    with tqdm(total=sum(map(len, plans.values())), desc="frames", unit="frame") as bar:
+        for path, about in abouts.items():
+            for text in _peculiarities(about):
+                tqdm.write(f"{path.name}: {text}")
+            found, size = _write_frames(path, about, plans[path], folder, bar)
+            judged = list(_judged(found, limits, folder))
+            annotated += _annotate(path, folder, judged, size)
+            takes += judged
+            if early := _early_end(about, judged):
+                notes["short"][path.name] = early
+                tqdm.write(f"{path.name}: {early}; kept what could be read")
+            if about.rotation:
+                notes["turned"][path.name] = about.rotation
+    if all(take.reason == DAMAGED for take in takes):
+        raise CourseError(f"{clips}: no frame could be read; check that the videos play")
+    if variable := [path.name for path, about in abouts.items() if about.variable]:
+        notes["variable_rate"] = variable
+    return takes, {"clips": len(videos), "annotated": annotated, **notes}
+
+
+def _videos_in(clips: Path) -> list[Path]:
     found = (p for p in clips.iterdir() if not p.name.startswith("."))
     videos = natural(p for p in found if p.suffix.lower() in VIDEO_SUFFIXES)
     if not videos:
@@ -152,39 +194,29 @@ def _from_videos(clips: Path, folder: Path, step, min_sharpness, near_copies):
     for path in videos:
         if (other := stems.setdefault(path.stem, path)) != path:
             raise CourseError(f"{clips}: {other.name} and {path.name}: same name; rename one")
-    listing = tqdm(videos, desc="list frames", unit="clip", leave=False)
-    abouts = {path: video.frame_index(path) for path in listing}
-    plans = {path: _chosen(about.times, *step) for path, about in abouts.items()}
-    takes, short, annotated = [], {}, 0
-    with tqdm(total=sum(map(len, plans.values())), desc="frames", unit="frame") as bar:
-        for path, about in abouts.items():
-            for text in _said(about):
-                tqdm.write(f"{path.name}: {text}")
-            truth = _read_boxes(path.with_name(f"{path.stem}.boxes.csv"))
-            found, sizes = _written(path, about, plans[path], folder, bar)
-            judged = list(_judged(found, min_sharpness, near_copies))
-            for take in judged:
-                if take.reason:
-                    _to_thumbnail(folder, take)
-                elif truth is not None:
-                    boxes = tuple(truth[take.frame])
-                    annotation = Annotation(take.image, *sizes, boxes)
-                    write_voc(annotation, folder / f"annotations/{Path(take.image).stem}.xml")
-                    annotated += 1
-            takes += judged
-            whole = [take.frame for take in judged if take.reason != DAMAGED]
-            lost = len(whole) < len(judged) and (not whole or whole[-1] < judged[-1].frame)
-            if lost or len(about.times) < about.announced:
-                end = judged[len(whole)].frame if lost and whole else len(about.times) * bool(whole)
-                short[path.name] = f"ends before frame {end} of {max(about.announced, end)}"
-                tqdm.write(f"{path.name}: {short[path.name]}; kept what could be read")
-    if all(take.reason == DAMAGED for take in takes):
-        raise CourseError(f"{clips}: no frame could be read; check that the videos play")
-    counts = {"clips": len(videos), "annotated": annotated}
-    turned = {path.name: about.rotation for path, about in abouts.items() if about.rotation}
-    variable = [path.name for path, about in abouts.items() if about.variable]
-    notes = {"short": short, "turned": turned, "variable_rate": variable}
-    return takes, counts | {name: note for name, note in notes.items() if note}
+    return videos
+
+
+def _annotate(path: Path, folder: Path, takes: list[_Take], size: tuple[int, int]) -> int:
+    """Write the ground truth of the frames kept of a video, where it has one; how many files."""
+    truth = _read_boxes(path.with_name(f"{path.stem}.boxes.csv"))
+    if truth is None:
+        return 0
+    kept = [take for take in takes if not take.reason]
+    for take in kept:
+        annotation = Annotation(take.image, *size, tuple(truth[take.frame]))
+        write_voc(annotation, folder / f"annotations/{Path(take.image).stem}.xml")
+    return len(kept)
+
+
+def _early_end(about: FrameIndex, takes: list[_Take]) -> str:
+    """Where a video breaks off that holds less than it should; "" for a whole one."""
+    whole = [take.frame for take in takes if take.reason != DAMAGED]
+    lost = len(whole) < len(takes) and (not whole or whole[-1] < takes[-1].frame)
+    if not lost and len(about.times) >= about.announced:
+        return ""
+    end = takes[len(whole)].frame if lost and whole else len(about.times) * bool(whole)
+    return f"ends before frame {end} of {max(about.announced, end)}"
 
 
 def _chosen(times: np.ndarray, every, seconds, count, max_frames) -> list[int]:
@@ -199,11 +231,11 @@ def _chosen(times: np.ndarray, every, seconds, count, max_frames) -> list[int]:
         nearest = np.where(marks - times[before] <= times[after] - marks, before, after)
         numbers = np.unique(nearest).tolist()
     if count is not None:
-        numbers = _spread(numbers, count)
-    return _spread(numbers, max_frames)
+        numbers = evenly(numbers, count)
+    return evenly(numbers, max_frames)
 
 
-def _said(about: video.Index) -> Iterator[str]:
+def _peculiarities(about: FrameIndex) -> Iterator[str]:
     if about.rotation:
         yield f"turned by {about.rotation} degrees clockwise, as the file notes"
     if about.variable:
@@ -212,48 +244,33 @@ def _said(about: video.Index) -> Iterator[str]:
         yield f"variable frame rate, {slow:.3g} to {fast:.3g} frames per second"
 
 
-def _written(path: Path, about: video.Index, numbers: list[int], folder: Path, bar):
+def _write_frames(
+    path: Path, about: FrameIndex, numbers: list[int], folder: Path, bar
+) -> tuple[list[_Take], tuple[int, int]]:
     """Write the frames of a video as JPEG; their `_Take`s in order, and their width, height."""
-    takes, size = {}, (0, 0)
     workers = min(4, os.cpu_count() or 1)
-    waiting = deque()
-
-    def finish():
-        nonlocal size
-        number, future = waiting.popleft()
-        sharp, bits, size = future.result()
-        takes[number] = _Take(name(number), path.stem, number, time(number), sharp, bits)
-
-    def name(number):
-        return f"{path.stem}_{number:05d}.jpg"
-
-    def time(number):
-        return float(about.times[number])
-
+    waiting, done, damaged = deque(), [], []
     # Decoding runs ahead by a few frames only: each of them is megabytes. OpenCV's own threads,
-    # which wait for each other busily, would take the processors from it.
+    # which wait for each other busily, would take the CPU from it.
     with _one_thread(), ThreadPoolExecutor(workers) as pool:
         try:
-            for number, frame in video.read(path, about, numbers):
+            for number, frame in read(path, about, numbers):
+                name, time = f"{path.stem}_{number:05d}.jpg", float(about.times[number])
+                take = _Take(name, path.stem, number, time)
                 if frame is None:
-                    waiting.append((number, None))
-                    while waiting[0][1]:
-                        finish()
-                    waiting.popleft()
                     detail = "it, or a frame it builds on, cannot be decoded"
-                    lost = _Take(name(number), path.stem, number, time(number), None, None)
-                    takes[number] = lost._replace(reason=DAMAGED, detail=detail)
-                else:
-                    target = folder / "images" / name(number)
-                    waiting.append((number, pool.submit(_finish, frame, about.rotation, target)))
-                    bar.update()
-                    while len(waiting) > 2 * workers:
-                        finish()
-            while waiting:
-                finish()
+                    damaged.append(take._replace(reason=DAMAGED, detail=detail))
+                    continue
+                waiting.append(pool.submit(_write_frame, take, frame, about.rotation, folder))
+                bar.update()
+                if len(waiting) > 2 * workers:
+                    done.append(waiting.popleft().result())
+            done += [future.result() for future in waiting]
         finally:
             pool.shutdown(cancel_futures=True)
-    return [takes[number] for number in sorted(takes)], size
+    # Last the damaged ones: a frame can be decoded and turn out to build on one that cannot.
+    takes = {take.frame: take for take in [*(take for take, _ in done), *damaged]}
+    return [takes[number] for number in sorted(takes)], done[-1][1] if done else (0, 0)
 
 
 @contextmanager
@@ -266,37 +283,35 @@ def _one_thread():
         cv2.setNumThreads(before)
 
 
-def _finish(frame, rotation: int, target: Path) -> tuple[float, int, tuple[int, int]]:
-    """Write one decoded frame; its sharpness, hash, and (width, height)."""
+def _write_frame(take: _Take, frame, rotation: int, folder: Path) -> tuple[_Take, tuple[int, int]]:
+    """Write one decoded frame; its sharpness and hash filled in, and (width, height)."""
     # Brightness is what the video stores: no need to convert for it.
     grey, step = video.luma(frame)
     sharp = sharpness(grey) * step**2
     bits = int(phash(video.turn(grey, rotation)), 16)
     image = video.to_array(frame, rotation)
-    _write_jpeg(target, image)
-    return sharp, bits, image.shape[1::-1]
+    _write_jpeg(folder / "images" / take.image, image)
+    return take._replace(sharpness=sharp, phash=bits), image.shape[1::-1]
 
 
-def _judged(takes: Iterable[_Take], min_sharpness, near_copies) -> Iterator[_Take]:
+def _judged(takes: Iterable[_Take], limits: _Limits, folder: Path) -> Iterator[_Take]:
     """The frames of one clip, in order, with the reason why some are dropped."""
     takes = list(takes)
     sharp = [take.sharpness for take in takes if take.sharpness is not None]
-    least = (min_sharpness or 0) * float(np.median(sharp)) if sharp else 0
+    least = limits.sharpness * float(np.median(sharp)) if sharp else 0
     last = None
     for take in takes:
-        if take.reason or take.phash is None:
-            yield take
-            continue
-        if take.sharpness < least:
-            detail = f"sharpness {take.sharpness:.1f}, under {least:.1f}"
-            yield take._replace(reason=BLURRED, detail=detail)
-            continue
-        if last is not None and near_copies is not None:
-            apart = (take.phash ^ last.phash).bit_count()
-            if apart <= near_copies:
-                yield take._replace(reason=NEAR_COPY, detail=f"{apart} bits from {last.image}")
-                continue
-        last = take
+        if take.phash is not None:
+            apart = 65 if last is None else (take.phash ^ last.phash).bit_count()
+            if take.sharpness < least:
+                detail = f"sharpness {take.sharpness:.1f}, under {least:.1f}"
+                take = take._replace(reason=BLURRED, detail=detail)
+            elif apart <= limits.bits:
+                take = take._replace(reason=NEAR_COPY, detail=f"{apart} bits from {last.image}")
+            else:
+                last = take
+        if take.reason:
+            _to_thumbnail(folder, take)
         yield take
 
 
@@ -315,13 +330,6 @@ def _to_thumbnail(folder: Path, take: _Take) -> None:
 
 def _thumbnail(take: _Take) -> str:
     return "" if take.reason == DAMAGED else f"{Path(take.image).stem}.jpg"
-
-
-def _spread(numbers, most: int | None) -> list:
-    numbers = list(numbers)
-    if most is None or len(numbers) <= most:
-        return numbers
-    return [numbers[round(i)] for i in np.linspace(0, len(numbers) - 1, most)]
 
 
 def _write_jpeg(path: Path, image: np.ndarray) -> None:
@@ -346,30 +354,30 @@ def _read_boxes(path: Path) -> dict[int, list[Box]] | None:
     return boxes
 
 
-def _from_photos(source: Path, folder: Path, max_frames, min_sharpness, near_copies):
+def _from_photos(
+    source: Path, folder: Path, max_frames: int | None, limits: _Limits
+) -> tuple[list[_Take], dict]:
+    """The photos of a folder, taken over with their annotations, and counts for the manifest."""
     from tqdm.auto import tqdm
 
-    photos = _spread(images_in(source / "images"), max_frames)
+    every = images_in(source / "images")
+    photos = evenly(every, max_frames)
     groups = {}
     if (source / "groups.csv").is_file():
         rows = read_csv(source / "groups.csv", ("image", "clip"))
         groups = {row["image"]: row["clip"] for row in rows}
-    takes = defaultdict(list)
+    clips = defaultdict(list)
     for path in tqdm(photos, desc="photos", unit="photo"):
         link(path, folder / "images" / path.name)
+        take = _Take(path.name, groups.get(path.name, path.stem))
         image = decode_file(path, cv2.IMREAD_GRAYSCALE)
-        clip = groups.get(path.name, path.stem)
-        # An unreadable photo keeps its row: the audit of lesson 03 names it.
-        seen = (None, None) if image is None else (sharpness(image), int(phash(image), 16))
-        takes[clip].append(_Take(path.name, clip, None, None, *seen))
-    judged = [take for clip in takes.values() for take in _judged(clip, min_sharpness, near_copies)]
-    place = {path.name: i for i, path in enumerate(photos)}
-    judged.sort(key=lambda take: place[take.image])
-    for take in judged:
-        if take.reason:
-            _to_thumbnail(folder, take)
-    kept = {Path(take.image).stem for take in judged if not take.reason}
-    gone = {path.stem for path in images_in(source / "images")} - kept
+        if image is not None:  # lesson 03 names the others
+            take = take._replace(sharpness=sharpness(image), phash=int(phash(image), 16))
+        clips[take.clip].append(take)
+    judged = {take.image: take for clip in clips.values() for take in _judged(clip, limits, folder)}
+    takes = [judged[path.name] for path in photos]
+    kept = {Path(take.image).stem for take in takes if not take.reason}
+    gone = {path.stem for path in every} - kept
     annotated = 0
     for xml in natural((source / "annotations").glob("*.xml")):
         # One of no picture's name comes along: lesson 03 knows it by what it says inside.
@@ -377,22 +385,18 @@ def _from_photos(source: Path, folder: Path, max_frames, min_sharpness, near_cop
             annotated += xml.stem in kept
             # A copy, since labelling tools rewrite an XML file in place.
             shutil.copyfile(xml, folder / "annotations" / xml.name)
-    return judged, {"clips": len(takes), "annotated": annotated}
+    return takes, {"clips": len(clips), "annotated": annotated}
 
 
 def _row(take: _Take) -> dict:
-    values = (
-        take.image,
-        take.clip,
-        "" if take.frame is None else take.frame,
-        "" if take.time is None else f"{take.time:.3f}",
-        "" if take.sharpness is None else f"{take.sharpness:.1f}",
-        "" if take.phash is None else f"{take.phash:016x}",
-    )
-    return dict(zip(COLUMNS, values, strict=True))
+    row = {name: getattr(take, name) for name in COLUMNS}
+    for name, form in (("time", ".3f"), ("sharpness", ".1f"), ("phash", "016x")):
+        if row[name] is not None:
+            row[name] = format(row[name], form)
+    return row
 
 
 def _dropped_row(take: _Take) -> dict:
-    row = _row(take)
+    row = _row(take) | {"thumbnail": _thumbnail(take), "reason": take.reason, "detail": take.detail}
     del row["image"]
-    return {"thumbnail": _thumbnail(take), **row, "reason": take.reason, "detail": take.detail}
+    return row

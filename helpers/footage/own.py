@@ -5,8 +5,8 @@ import re
 import shutil
 from pathlib import Path
 
-from helpers.annotations.folders import IMAGE_SUFFIXES, natural
-from helpers.annotations.formats import FORMATS, detect_format, find_images, read_annotations
+from helpers.annotations.folders import IMAGE_SUFFIXES, find_images, natural
+from helpers.annotations.formats import FORMATS, detect_format, read_annotations
 from helpers.annotations.voc import write_voc
 from helpers.common.artifacts import artifact
 from helpers.common.errors import CourseError
@@ -20,13 +20,23 @@ _SIDE = re.compile(r"(?:obj_)?(train|val)(?:ing|id|idation)?(?:_data|[0-9]{4})?"
 def own_folder(path: Path, folder: Path, *, rebuild: bool = False) -> Path:
     """Take over your own footage or pictures in the layout of `01_images`.
 
-    `path` is a video, a folder of videos (with `<clip>.boxes.csv` beside, if you have them),
-    or a folder of images, found as in `formats.find_images`, with annotations in any one of
-    `formats.FORMATS` anywhere in it. XML is copied, all else becomes Pascal VOC XML; a line
-    says what was recognised. groups.csv (image,clip) and author_split.csv (image,split) are
-    taken along; the latter is made where the images lie in folders such as train and val.
-    Nothing in `path` is changed. CourseError when there is nothing to take, both videos and
-    images, or annotations that cannot be read (as in `formats.read`).
+    XML is copied, all else becomes Pascal VOC XML; a line says what was recognised. groups.csv
+    (image,clip) and author_split.csv (image,split) are taken along; the latter is made where the
+    images lie in folders such as train and val. Nothing in `path` is changed.
+
+    Args:
+        path: a video, a folder of videos (with `<clip>.boxes.csv` next to them, if you have
+            them), or a folder of images, found as `find_images` does, with annotations in any one
+            of `FORMATS` anywhere in it.
+        folder: the output, in the layout of `01_images`.
+        rebuild: take over again what is there already.
+
+    Returns:
+        The path of the folder.
+
+    Raises:
+        CourseError: there is nothing to take, both videos and images, or annotations that cannot
+            be read (as `read_annotations` says).
     """
     path = Path(path)
     if not path.exists():
@@ -41,7 +51,7 @@ def own_folder(path: Path, folder: Path, *, rebuild: bool = False) -> Path:
 @artifact("own_folder")
 def _own_folder(path: Path, folder: Path, *, contents: str) -> dict:
     files = [path] if path.is_file() else list(path.iterdir())
-    files = [p for p in files if not p.name.startswith(".")]  # macOS puts a ._clip.mov beside
+    files = [p for p in files if not p.name.startswith(".")]  # macOS adds a ._clip.mov
     videos = natural(p for p in files if p.suffix.lower() in VIDEO_SUFFIXES)
     if path.is_file() and not videos:
         kinds = ", ".join(VIDEO_SUFFIXES)

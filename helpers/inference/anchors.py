@@ -1,4 +1,4 @@
-"""What lies between an image and its detections: anchors, and the boxes before the last choice."""
+"""What lies between an image and its detections: anchors, and the boxes before NMS."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,8 @@ import numpy as np
 
 from helpers.annotations.boxes import Box
 from helpers.common.images import fit, fitted_size
-from helpers.inference import detector as detectors
-from helpers.models import config as configs
+from helpers.inference.detector import clipped, proposals
+from helpers.models.config import is_two_stage
 from helpers.models.networks import anchor_boxes, canvas
 
 
@@ -15,17 +15,17 @@ def matched_anchors(detector, image: np.ndarray, boxes: Sequence[Box]):
     """Return the anchors that training would hold against the objects of an image.
 
     The choice is Model Garden's own, with the thresholds of the detector's config: those of the
-    parser for an SSD, those of the region proposal network for a Faster R-CNN. An anchor that
-    overlaps an object enough has to predict it; so has the best anchor of each object, however
-    little it overlaps. Anchors in between are left out of the loss. (Of a Faster R-CNN's anchors
-    each step draws 256.)
+    parser for an SSD, those of the region proposal network for a Faster R-CNN. An anchor whose IoU
+    with an object is high enough has to predict it; so has the best anchor of each object, however
+    low its IoU. Anchors in between are left out of the loss. (Of a Faster R-CNN's anchors each
+    step draws 256.)
 
     Args:
         image: RGB, uint8, [height, width, 3], any size.
         boxes: its objects, pixels. Difficult ones count for nothing, as in training.
 
     Returns:
-        `supervision.Detections`, those that overlap most first: xyxy in pixels of `image`;
+        `supervision.Detections`, highest IoU first: xyxy in pixels of `image`;
         confidence: the IoU with the object, 0..1; class_id: place of that object in `boxes`;
         data["level"]: of the feature pyramid, stride 2^level; data["used"]: True where it has to
         predict the object, False where it is left out.
@@ -35,48 +35,43 @@ def matched_anchors(detector, image: np.ndarray, boxes: Sequence[Box]):
 
     counted = [i for i, box in enumerate(boxes) if not box.difficult]
     if not counted:
-        empty = {"level": np.zeros(0, int), "used": np.zeros(0, bool)}
         return sv.Detections(
-            np.zeros((0, 4), np.float32),
-            None,
-            np.zeros(0, np.float32),
-            np.zeros(0, int),
-            data=empty,
+            xyxy=np.zeros((0, 4), np.float32),
+            confidence=np.zeros(0, np.float32),
+            class_id=np.zeros(0, int),
+            data={"level": np.zeros(0, int), "used": np.zeros(0, bool)},
         )
     small = fitted_size(*image.shape[:2], *detector.input_size)
     scale = np.tile(np.array(small) / image.shape[:2], 2)
-    truth = np.array(
-        [[boxes[i].ymin, boxes[i].xmin, boxes[i].ymax, boxes[i].xmax] for i in counted]
-    )
+    truth = np.array([boxes[i].xyxy for i in counted])[:, [1, 0, 3, 2]] * scale
     yxyx, levels = _flat(anchor_boxes(detector.config))
     labeler = _labeler(detector.config)
-    overlap = labeler.similarity_calc(yxyx, tf.constant(truth * scale, tf.float32))
-    which, state = (t.numpy() for t in labeler.matcher(overlap))
+    ious = labeler.similarity_calc(yxyx, tf.constant(truth, tf.float32))
+    which, state = (t.numpy() for t in labeler.matcher(ious))
     kept = np.flatnonzero(state != -1)
-    iou = overlap.numpy()[kept, which[kept]]
-    kept, iou = (array[np.argsort(-iou, kind="stable")] for array in (kept, iou))
+    kept = kept[np.argsort(-ious.numpy()[kept, which[kept]], kind="stable")]
     return sv.Detections(
-        xyxy=(yxyx[kept] / scale)[:, [1, 0, 3, 2]].astype(np.float32),
-        confidence=iou,
+        xyxy=detector.in_image(yxyx[kept], image),
+        confidence=ious.numpy()[kept, which[kept]],
         class_id=np.array(counted)[which[kept]],
         data={"level": levels[kept], "used": state[kept] == 1},
     )
 
 
 def candidate_boxes(detector, image: np.ndarray, count: int = 200):
-    """Return the best boxes of an image before the detector's last choice among them.
+    """Return the best boxes of an image before NMS drops those that cover one another.
 
-    Of an SSD: the boxes of all anchors, before those that cover one another are dropped. Of a
-    Faster R-CNN: the proposals of its first stage, with how sure it is of an object at all.
+    Of an SSD: the boxes of all anchors. Of a Faster R-CNN: the proposals of its first stage, with
+    how sure it is of an object at all.
 
     Returns `supervision.Detections`, best first: xyxy in pixels of `image`, confidence, class_id.
     """
-    if configs.is_two_stage(detector.config):
-        return detectors.proposals(detector, image, count)
     import supervision as sv
     import tensorflow as tf
     from official.vision.ops import box_ops
 
+    if detector.is_two_stage:
+        return proposals(detector, image, count)
     model = detector.model
     small = fit(image, *detector.input_size)
     pyramid = model.backbone(canvas(small, *detector.input_size), training=False)
@@ -89,10 +84,8 @@ def candidate_boxes(detector, image: np.ndarray, count: int = 200):
     yxyx, _ = _flat(anchor_boxes(detector.config))
     weights = detector.config.task.model.detection_generator.box_coder_weights
     found = box_ops.decode_boxes(coded[best], yxyx[best], weights).numpy()
-    found /= np.tile(np.array(small.shape[:2]) / image.shape[:2], 2)
-    edges = [*image.shape[1::-1], *image.shape[1::-1]]
     return sv.Detections(
-        xyxy=found[:, [1, 0, 3, 2]].clip(0, edges).astype(np.float32),
+        xyxy=clipped(detector.in_image(found, image), image),
         confidence=scores[best].max(1),
         class_id=scores[best].argmax(1) + 1,
     )
@@ -109,6 +102,6 @@ def _labeler(config):
     from official.vision.ops import anchor
 
     parser = config.task.train_data.parser
-    if configs.is_two_stage(config):
+    if is_two_stage(config):
         return anchor.RpnAnchorLabeler(parser.rpn_match_threshold, parser.rpn_unmatched_threshold)
     return anchor.AnchorLabeler(parser.match_threshold, parser.unmatched_threshold)

@@ -10,16 +10,19 @@ from pathlib import Path
 
 import numpy as np
 
+from helpers.annotations.label_map import write_label_map
 from helpers.common.errors import CourseError
+from helpers.common.files import whole_file
 from helpers.common.images import fit, fitted_size
+from helpers.models.config import is_two_stage, save_config
 from helpers.models.networks import (
     CONFIG,
     LABEL_MAP,
     WEIGHTS,
-    _weights,
     anchor_boxes,
     canvas,
     load_network,
+    named_weights,
 )
 
 
@@ -47,9 +50,20 @@ class Detector:
         return height, width
 
     @property
+    def is_two_stage(self) -> bool:
+        """True for a Faster R-CNN, whose first stage makes proposals; False for an SSD."""
+        return is_two_stage(self.config)
+
+    @property
     def parameters(self) -> int:
         """Number of weights that training changes."""
         return int(sum(np.prod(weight.shape) for weight in self.model.trainable_weights))
+
+    def in_image(self, yxyx: np.ndarray, image: np.ndarray) -> np.ndarray:
+        """Return boxes on the input (yxyx, pixels, [n, 4]) as xyxy in pixels of `image`."""
+        small = fitted_size(*image.shape[:2], *self.input_size)
+        scale = np.array(image.shape[:2]) / small
+        return (yxyx * np.tile(scale, 2))[:, [1, 0, 3, 2]].astype(np.float32)
 
     def __call__(self, image: np.ndarray, threshold: float = 0.05):
         """Detect objects in one image.
@@ -68,19 +82,21 @@ class Detector:
             raise CourseError(
                 f"image: shape {image.shape}, {image.dtype}; give uint8 RGB [height, width, 3]"
             )
-        boxes, scores, classes = (t.numpy() for t in self.run(fit(image, *self.input_size)))
-        small = fitted_size(image.shape[0], image.shape[1], *self.input_size)
-        scale = np.array([image.shape[0] / small[0], image.shape[1] / small[1]])
-        keep = scores >= max(threshold, 1e-6)
-        yxyx = boxes[keep] * np.tile(scale, 2)
-        xyxy = yxyx[:, [1, 0, 3, 2]].clip(0, [*image.shape[1::-1], *image.shape[1::-1]])
+        yxyx, scores, classes = (t.numpy() for t in self.run(fit(image, *self.input_size)))
+        keep = scores >= max(threshold, 1e-6)  # what pads the list scores 0
         class_ids = classes[keep].astype(int)
         return sv.Detections(
-            xyxy=xyxy.astype(np.float32).reshape(-1, 4),
+            xyxy=clipped(self.in_image(yxyx[keep], image), image),
             confidence=scores[keep],
             class_id=class_ids,
             data={"class_name": np.array([self.labels.get(i, str(i)) for i in class_ids])},
         )
+
+
+def clipped(xyxy: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Return boxes (xyxy, pixels, [n, 4]) cut off at the edges of an image."""
+    height, width = image.shape[:2]
+    return xyxy.clip(0, np.array([width, height, width, height], xyxy.dtype))
 
 
 def build_detector(model, config, labels: dict[int, str]) -> Detector:
@@ -117,20 +133,20 @@ def proposals(detector: Detector, image: np.ndarray, count: int = 20):
     import tensorflow as tf
 
     model = detector.model
-    if not hasattr(model, "roi_generator"):
+    if not detector.is_two_stage:
         raise CourseError("proposals: this detector is an SSD, it has none; load a Faster R-CNN")
     small = fit(image, *detector.input_size)
     _, features = model._get_backbone_and_decoder_features(canvas(small, *detector.input_size))
     scores, boxes = model.rpn_head(features)
     shape = tf.constant([small.shape[:2]], tf.float32)
     anchors = anchor_boxes(detector.config)
-    rois, roi_scores = model.roi_generator(boxes, scores, anchors, shape, False)
-    scale = np.array(image.shape[:2]) / np.array(small.shape[:2])
-    yxyx = rois[0].numpy()[:count] * np.tile(scale, 2)
+    rois, roi_scores = (
+        t[0].numpy()[:count] for t in model.roi_generator(boxes, scores, anchors, shape, False)
+    )
     return sv.Detections(
-        xyxy=yxyx[:, [1, 0, 3, 2]],
-        confidence=roi_scores[0].numpy()[:count],
-        class_id=np.zeros(len(yxyx), int),
+        xyxy=detector.in_image(rois, image),
+        confidence=roi_scores,
+        class_id=np.zeros(len(rois), int),
     )
 
 
@@ -146,34 +162,15 @@ def save_detector(detector: Detector, folder: Path, *, half: bool = False) -> No
     """Write weights, config and label map into `folder`.
 
     Args:
-        half: store 16-bit floats: half the size, and no measurable loss of accuracy here.
+        half: store float16: half the size, and no measurable loss of accuracy here.
     """
-    from helpers.annotations.label_map import write_label_map
-    from helpers.models import config as configs
-
     folder.mkdir(parents=True, exist_ok=True)
+    save_config(detector.config, folder / CONFIG)
+    write_label_map({name: number for number, name in detector.labels.items()}, folder / LABEL_MAP)
     arrays = {
         name: value.numpy().astype(np.float16 if half else np.float32)
-        for name, value in _weights(detector.model).items()
+        for name, value in named_weights(detector.model).items()
     }
-    part = folder / f".{WEIGHTS}"
-    with part.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    configs.save_config(detector.config, folder / CONFIG)
-    write_label_map({name: number for number, name in detector.labels.items()}, folder / LABEL_MAP)
     # Last: a folder with weights is a whole detector.
-    part.replace(folder / WEIGHTS)
-
-
-def export(detector: Detector, folder: Path) -> None:
-    """Write a SavedModel: after `saved = tf.saved_model.load(folder)`, `saved.detect` is `run`.
-
-    It needs TensorFlow to run, but none of this course and no Model Garden. Keep `saved`: it owns
-    the weights that `detect` uses.
-    """
-    import tensorflow as tf
-
-    module = tf.Module()
-    # Its weights, not the model: of that, each layer would be traced and saved on its own.
-    module.weights, module.detect = detector.model.weights, detector.run
-    tf.saved_model.save(module, str(folder))
+    with whole_file(folder / WEIGHTS) as draft:
+        np.savez_compressed(draft, **arrays)

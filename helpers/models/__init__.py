@@ -5,15 +5,15 @@ from helpers.common.exports import exports
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
-        "presets": "preset_rows preset_table",
+        "presets": "PRESETS preset_rows preset_table",
         "config": (
-            "anchor_size check_config difference difference_table edit experiment "
-            "find_preset flatten for_records from_preset load_config save_config "
-            "with_budget write_configs"
+            "difference difference_table edit experiment find_preset flatten from_preset "
+            "is_two_stage load_config save_config write_configs"
         ),
-        "config_check": "check_share",
+        "config_check": "check_config check_share",
+        "fitting": "anchor_size at_training_size for_records with_budget",
         "networks": "build_model",
-        "pretrained": "start_from",
+        "pretrained": "use_pretrained",
         "pipeline.convert": "convert_pipeline",
     },
 )

@@ -71,6 +71,9 @@ def build_vgg16(input_specs, backbone_config, norm_activation_config, l2_regular
 
     The two fully connected layers of the classifier are convolutions here. The last pooling keeps
     the size of the map, and conv6 looks at cells 6 apart ("a trous"), so as to see as much.
+
+    Source: K. Simonyan and A. Zisserman, 2014 (arXiv:1409.1556), as W. Liu et al., 2016
+    (arXiv:1512.02325), section 3, change it for SSD.
     """
     width = backbone_config.get().filter_size_scale
 

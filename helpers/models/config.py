@@ -1,43 +1,34 @@
 """Model Garden configs: take a preset, edit it strictly, see what changed, save it.
 
-Model Garden itself accepts a mistyped key without a word and trains with the default.
+Model Garden itself silently accepts a mistyped key and trains with the default.
 Here a key that does not exist is an error that names the nearest right one.
 """
 
 import copy
 import difflib
 import json
-import math
 import typing
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from helpers.annotations.label_map import read_label_map
-from helpers.common.artifacts import artifact, read_manifest
+from helpers.common.artifacts import artifact
 from helpers.common.errors import CourseError
 from helpers.common.files import write_text
-from helpers.models import config as configs
-from helpers.models import config_check
 from helpers.models.config_keys import meaning
 from helpers.models.presets import PRESETS, Preset
 
 
 def from_preset(name: str):
-    """Return the Model Garden `ExperimentConfig` of the preset `name`.
+    """Return the Model Garden `ExperimentConfig` of a preset.
 
-    Raises CourseError for a name that is not in `models.PRESETS`.
+    Raises:
+        CourseError: `models.PRESETS` has no such name.
     """
     preset = find_preset(name)
-    return edit(experiment(preset), preset.settings)
-
-
-def experiment(preset: Preset):
-    """Return the Model Garden experiment that `preset` starts from, as it is registered."""
-    return _experiment(preset.experiment)
+    return edit(experiment(preset.experiment), preset.settings)
 
 
 def find_preset(name: str) -> Preset:
@@ -47,6 +38,26 @@ def find_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
+def experiment(name: str):
+    """Return an experiment of Model Garden, such as `preset.experiment`, as it is registered."""
+    from official.core import exp_factory
+    from official.vision.configs import maskrcnn, retinanet  # noqa: F401  (they register)
+
+    from helpers.models.backbones import extended
+
+    if name.startswith("ssd_"):
+        from helpers.models import ssd  # noqa: F401  (it registers)
+
+    config = exp_factory.get_exp_config(name)
+    config.task.model.backbone = extended(config.task.model.backbone)
+    return config
+
+
+def is_two_stage(config) -> bool:
+    """Return whether the config is of a Faster R-CNN (True) or an SSD (False)."""
+    return hasattr(config.task.model, "roi_generator")
+
+
 def edit(config, changes: Mapping[str, Any]):
     """Return a copy of `config` with `changes` made.
 
@@ -54,8 +65,9 @@ def edit(config, changes: Mapping[str, Any]):
         config: a Model Garden `ExperimentConfig`.
         changes: dotted key -> value, such as {"task.model.num_classes": 2}.
 
-    Raises CourseError for a key that does not exist (with the nearest one that does) and for
-    a value of another type than the one it replaces.
+    Raises:
+        CourseError: a key does not exist (the nearest one that does is named), or a value is of
+            another type than the one it replaces.
     """
     config = copy.deepcopy(config)
     for key, value in flatten(changes).items():
@@ -63,25 +75,21 @@ def edit(config, changes: Mapping[str, Any]):
     return config
 
 
-def _set(config, key: str, value) -> None:
+def _set(config, key: str, value: Any) -> None:
     _open_group(config, key)
     # Looked up for each key: choosing a type brings the keys of that type.
     known = flatten(config.as_dict())
-    _check_key(key, known)
-    old = known.get(key)
-    if _is_branch(key, known):
-        leaves = [name for name in known if name.startswith(f"{key}.")]
-        raise CourseError(f"config: {key} is a group; set one of its keys: {_short(leaves)}")
+    inside = [name for name in known if name.startswith(f"{key}.")]
+    if inside:
+        raise CourseError(f"config: {key} is a group; set one of its keys: {_short(inside)}")
+    if key not in known:
+        raise CourseError(f"config: {key!r} does not exist; {_nearest(key, known)}")
+    old, declared = known[key], _declared_type(config, key)
     if isinstance(old, tuple) and isinstance(value, list):
         value = tuple(value)  # YAML has no tuples
-    if type(old) is int and _annotation(config, key) is float:
+    if type(old) is int and declared is float:
         old = float(old)  # Model Garden itself writes anchor_size=3
-    # One word or a list of words, such as init_checkpoint_modules.
-    either = {str, list} <= {
-        typing.get_origin(kind) or kind for kind in typing.get_args(_annotation(config, key))
-    }
-    fits = isinstance(value, str | list | tuple) if either else _same_type(old, value)
-    if old is not None and value is not None and not fits:
+    if not _fits(value, old, declared):
         raise CourseError(
             f"config: {key}: {value!r} is of type {type(value).__name__}; "
             f"give {type(old).__name__}, such as {old!r}"
@@ -95,16 +103,8 @@ def _set(config, key: str, value) -> None:
         raise CourseError(f"config: {key}: {value!r} does not fit here ({line})") from None
 
 
-def _annotation(config, key: str):
-    """The declared type of the field `key`."""
-    *groups, name = key.split(".")
-    for group in groups:
-        config = getattr(config, group)
-    return typing.get_type_hints(type(config)).get(name)
-
-
 def _open_group(config, key: str) -> None:
-    """Give the group that `key` lies in its defaults, where it is None, such as aug_type's."""
+    """Give the groups above `key` their defaults where they are None, such as aug_type's."""
     for name in key.split(".")[:-1]:
         kind = typing.get_type_hints(type(config)).get(name)
         if kind is None:
@@ -117,148 +117,64 @@ def _open_group(config, key: str) -> None:
         config = getattr(config, name)
 
 
-def for_records(config, records: Path, *, seed: int = 0):
-    """Return `config` with the record files, the number of classes and the seed filled in.
+def _group_of(config, key: str) -> tuple[Any, str]:
+    """The group that the field `key` lies in, and the field's own name."""
+    *groups, name = key.split(".")
+    for group in groups:
+        config = getattr(config, group)
+    return config, name
 
-    Args:
-        records: folder written by lesson 04 or 05.
-        seed: of the weights, the shuffling and the augmentation.
-    """
-    counts = read_manifest(records)["counts"]
-    # Model Garden reads 100 objects of an image; a Faster R-CNN takes others for background.
-    most = max(100, *(_most_objects(records / f"{split}.json") for split in ("train", "val")))
-    return edit(
-        config,
-        {
-            "task.train_data.parser.max_num_instances": most,
-            "task.validation_data.parser.max_num_instances": most,
-            # One more than there are classes: 0 is the background. The highest id counts: one
-            # beyond num_classes would be trained as background, without a word.
-            "task.model.num_classes": max(read_label_map(records / "label_map.pbtxt").values()) + 1,
-            "task.train_data.input_path": str(records / "train-*.tfrecord"),
-            # All of a small set, so that every batch is drawn from all clips.
-            "task.train_data.shuffle_buffer_size": min(10_000, counts["train"]["images"]),
-            "task.train_data.seed": seed,
-            "task.validation_data.input_path": str(records / "val-*.tfrecord"),
-            # Model Garden's RetinaNet drops the last, partial batch: those images would
-            # silently not count.
-            "task.validation_data.drop_remainder": False,
-            "task.annotation_file": str(records / "val.json"),
-        },
+
+def _declared_type(config, key: str) -> Any:
+    group, name = _group_of(config, key)
+    return typing.get_type_hints(type(group)).get(name)
+
+
+def _fits(value: Any, old: Any, declared: Any) -> bool:
+    """Whether a value may stand where `old` stands; None says nothing of its type."""
+    if old is None or value is None:
+        return True
+    if isinstance(old, bool) or isinstance(value, bool):
+        return isinstance(old, bool) and isinstance(value, bool)
+    if isinstance(old, (int, float)):
+        return isinstance(value, (int, type(old)))
+    # One word or a list of words, such as init_checkpoint_modules.
+    kinds = {typing.get_origin(kind) or kind for kind in typing.get_args(declared)}
+    if isinstance(old, str) or {str, list} <= kinds:
+        return isinstance(value, (str, list, tuple))
+    return isinstance(value, (list, tuple)) if isinstance(old, (list, tuple)) else True
+
+
+def _nest(key: str, value: Any) -> dict[str, Any]:
+    for name in reversed(key.split(".")):
+        value = {name: value}
+    return value
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    last = name.rsplit(".", 1)[-1]
+    matches = (
+        difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        or [key for key in known if key.rsplit(".", 1)[-1] == last]
+        or [key for key in known if name in key]
     )
+    return f"did you mean {matches[0]!r}?" if matches else f"known: {_short(known)}"
 
 
-def _most_objects(annotation_file: Path) -> int:
-    objects = Counter(a["image_id"] for a in json.loads(annotation_file.read_text())["annotations"])
-    return max(objects.values(), default=0)
+def _short(names: Iterable[str]) -> str:
+    names = sorted(names)
+    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
 
 
-def with_budget(
-    config,
-    *,
-    train_steps: int | None = None,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-):
-    """Return `config` with another length, batch size or rate; None keeps what is there.
-
-    The learning rate warms up over the first tenth of the run and then falls as a cosine, to
-    reach zero at its end: the schedule always fits the length.
-
-    Args:
-        train_steps: steps in all, also after a resume.
-        batch_size: images a step.
-        learning_rate: the highest rate, reached after the warm-up.
-    """
-    cosine = "trainer.optimizer_config.learning_rate.cosine"
-    warmup = "trainer.optimizer_config.warmup.linear"
-    schedule = config.trainer.optimizer_config.learning_rate.cosine
-    steps = config.trainer.train_steps if train_steps is None else train_steps
-    rate = schedule.initial_learning_rate if learning_rate is None else learning_rate
-    batch = config.task.train_data.global_batch_size if batch_size is None else batch_size
-    kind = config.trainer.optimizer_config.learning_rate.type
-    if config.task.freeze_backbone and kind == "step_cosine_with_offset":
-        raise CourseError(
-            "config: has two stages already, and a single schedule would leave its backbone frozen "
-            "for ever; call with_budget first, training.staged after it"
-        )
-    if rate is None or rate <= 0:
-        raise CourseError(f"config: learning_rate: {rate}; give a rate above 0, such as 0.04")
-    config = edit(
-        config,
-        {
-            "task.train_data.global_batch_size": batch,
-            "task.validation_data.global_batch_size": batch,
-            "trainer.train_steps": steps,
-            # A converted pipeline.config may have another schedule.
-            "trainer.optimizer_config.learning_rate.type": "cosine",
-            "trainer.optimizer_config.warmup.type": "linear",
-            f"{cosine}.initial_learning_rate": float(rate),
-            f"{cosine}.decay_steps": steps,
-            f"{warmup}.warmup_steps": min(max(1, steps // 10), max(0, steps - 1)),
-            f"{warmup}.warmup_learning_rate": rate / 10,
-        },
-    )
-    check_config(config)
-    return config
-
-
-def anchor_size(config, records: Path) -> float:
-    """Return the `anchor_size` whose smallest anchor is as large as the smallest objects.
-
-    An anchor on the level with stride s has the area of a square of anchor_size * s pixels. Of the
-    objects that count, 19 of 20 are at least as large as the smallest anchor. From 1 to 4, the
-    range of sizes in use.
-
-    Args:
-        config: with the input size and levels of the detector.
-        records: folder written by lesson 04, whose train.json is read.
-    """
-    height, width, _ = config.task.model.input_size
-    data = json.loads((records / "train.json").read_text())
-    scale = {
-        image["id"]: min(height / image["height"], width / image["width"])
-        for image in data["images"]
-    }
-    sides = [
-        math.sqrt(a["area"]) * scale[a["image_id"]]
-        for a in data["annotations"]
-        if not a.get("iscrowd")
-    ]
-    smallest = sorted(sides)[len(sides) // 20] if sides else 0
-    return min(4.0, max(1.0, round(smallest / 2**config.task.model.min_level, 1)))
-
-
-def check_config(config) -> None:
-    """Raise CourseError for the first setting that would fail, or spoil training, only later.
-
-    Where `task.train_data.input_path` lies in a folder of records with a manifest, these count too.
-    """
-    for fault in config_check.faults(config):
-        raise CourseError(fault)
-
-
-def check_folder(config, folder: Path) -> None:
-    """Raise CourseError when Model Garden's own trainer would go on with another training.
-
-    `python -m official.vision.train --model_dir=<folder>` resumes from any checkpoint in the
-    folder, and then ignores `task.init_checkpoint`, both without a word. `training.train` of the
-    course needs no such check: it sets the folder aside.
-    """
-    folder, kept = Path(folder), Path(folder) / "params.yaml"
-    if not (folder / "checkpoint").is_file():
-        return
-    if not kept.is_file():
-        raise CourseError(
-            f"{folder}: holds a checkpoint, and no params.yaml says of which config; Model Garden "
-            "would go on from it without a word; give a new folder"
-        )
-    changed = [key for key, _, _ in difference(load_config(kept), config)]
-    if changed:
-        raise CourseError(
-            f"{folder}: was trained with another config ({_short(changed)}); Model Garden would go "
-            "on from its weights without a word; give a new folder"
-        )
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested mapping as {dotted key: leaf}."""
+    leaves = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            leaves.update(flatten(value, f"{prefix}{name}."))
+        else:
+            leaves[f"{prefix}{name}"] = value
+    return leaves
 
 
 def difference(before, after) -> list[tuple[str, Any, Any]]:
@@ -289,15 +205,13 @@ def difference_table(before, after):
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("key")
 
 
-def _default(config, key: str):
+def _default(config, key: str) -> Any:
     """The value that the field `key` has where nothing sets it."""
-    *groups, name = key.split(".")
-    for group in groups:
-        config = getattr(config, group)
-    return flatten(type(config)().as_dict()).get(name)
+    group, name = _group_of(config, key)
+    return flatten(type(group)().as_dict()).get(name)
 
 
-def _readable(value) -> str:
+def _readable(value: Any) -> str:
     """A value in one short line; of a long path the end, of a long list the beginning."""
     if isinstance(value, (list, tuple)):
         shown = [_readable(item) for item in value[:6]] + ["…"] * (len(value) > 6)
@@ -309,21 +223,14 @@ def _readable(value) -> str:
     return "none" if value is None else str(value)
 
 
-def flatten(tree: Mapping, prefix: str = "") -> dict[str, Any]:
-    """Return a nested mapping as {dotted key: leaf}."""
-    leaves = {}
-    for name, value in tree.items():
-        key = f"{prefix}{name}"
-        if isinstance(value, Mapping):
-            leaves.update(flatten(value, f"{key}."))
-        else:
-            leaves[key] = value
-    return leaves
+def plain(config) -> dict[str, Any]:
+    """Return a config as nested dicts of what YAML and JSON know: lists for tuples, no sharing."""
+    return json.loads(json.dumps(config.as_dict()))
 
 
 def write_configs(records: Path, folder: Path, *, configs: Mapping[str, Any]) -> Path:
     """Write `{name: ExperimentConfig}` made for `records` as `folder`/<name>.yaml."""
-    trees = {name: _plain(config.as_dict()) for name, config in configs.items()}
+    trees = {name: plain(config) for name, config in configs.items()}
     return _write_configs(records, folder, configs=trees)
 
 
@@ -336,11 +243,15 @@ def _write_configs(records: Path, folder: Path, *, configs: dict[str, dict]) -> 
 
 def save_config(config, path: Path) -> None:
     """Write the config as YAML."""
-    write_text(Path(path), yaml.safe_dump(_plain(config.as_dict()), sort_keys=False))
+    write_text(Path(path), yaml.safe_dump(plain(config), sort_keys=False))
 
 
 def load_config(path: Path):
-    """Read a config that `save` wrote. CourseError when it is missing, broken or mistyped."""
+    """Read a config that `save_config` or `write_configs` wrote.
+
+    Raises:
+        CourseError: the file is missing or not YAML, or a key or value in it is wrong.
+    """
     try:
         tree = yaml.safe_load(Path(path).read_text())
     except FileNotFoundError:
@@ -348,17 +259,11 @@ def load_config(path: Path):
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         line = " ".join(str(error).split())
         raise CourseError(f"{path}: not YAML: {line}; correct that line") from None
-    model = tree
-    for name in ("task", "model"):
-        model = model.get(name) if isinstance(model, dict) else None
+    task = tree.get("task") if isinstance(tree, dict) else None
+    model = task.get("model") if isinstance(task, dict) else None
     if not isinstance(model, dict):
         raise CourseError(f"{path}: has no 'task' with a 'model'; save a config with lesson 05")
-    if "roi_generator" in model:
-        experiment = "fasterrcnn_resnetfpn_coco"
-    else:
-        # Only an SSD without a pyramid has default boxes that grow from map to map.
-        experiment = "ssd_coco" if "max_scale" in model["anchor"] else "retinanet_resnetfpn_coco"
-    config = _experiment(experiment)
+    config = experiment(_experiment_of(model))
     leaves = flatten(tree)
     # Types first: they decide which other keys exist.
     for key in sorted(leaves, key=lambda name: not name.endswith(".type")):
@@ -369,78 +274,9 @@ def load_config(path: Path):
     return config
 
 
-def is_two_stage(config) -> bool:
-    """Whether the config is of a Faster R-CNN (True) or an SSD (False)."""
-    return hasattr(config.task.model, "roi_generator")
-
-
-def _experiment(name: str):
-    from official.core import exp_factory
-    from official.vision.configs import maskrcnn, retinanet  # noqa: F401  (they register)
-
-    from helpers.models.backbones import extended
-
-    if name.startswith("ssd_"):
-        from helpers.models import ssd  # noqa: F401  (it registers)
-
-    config = exp_factory.get_exp_config(name)
-    config.task.model.backbone = extended(config.task.model.backbone)
-    return config
-
-
-def _check_key(key: str, known: Mapping) -> None:
-    if key not in known and not _is_branch(key, known):
-        raise CourseError(f"config: {key!r} does not exist; {_nearest(key, known)}")
-
-
-def _is_branch(key: str, known: Mapping) -> bool:
-    return any(name.startswith(f"{key}.") for name in known)
-
-
-def _same_type(old, value) -> bool:
-    if isinstance(old, bool) or isinstance(value, bool):
-        return isinstance(old, bool) and isinstance(value, bool)
-    if isinstance(old, (int, float)):
-        # An int is a fine value for a float, not the other way round.
-        return isinstance(value, int) or (isinstance(old, float) and isinstance(value, float))
-    if isinstance(old, (list, tuple)):
-        return isinstance(value, (list, tuple))
-    return isinstance(value, (str, list, tuple)) if isinstance(old, str) else True
-
-
-def _nest(key: str, value) -> dict:
-    for name in reversed(key.split(".")):
-        value = {name: value}
-    return value
-
-
-def _nearest(name: str, known) -> str:
-    matches = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if not matches:
-        last = name.rsplit(".", 1)[-1]
-        matches = [key for key in known if key.rsplit(".", 1)[-1] == last][:1]
-    if not matches:
-        matches = [key for key in known if name in key][:1]
-    if matches:
-        return f"did you mean {matches[0]!r}?"
-    return f"known: {_short(known)}"
-
-
-def _short(names) -> str:
-    names = sorted(names)
-    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-
-
-def _plain(value):
-    """Tuples and numpy numbers as YAML's own types."""
-    if isinstance(value, Mapping):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
-
-
-def at_training_size(config):
-    """Return `config` with the input size it trains at: a tile's, where its records hold tiles."""
-    tile = read_manifest(Path(config.task.train_data.input_path).parent)["counts"].get("tile")
-    return configs.edit(config, {"task.model.input_size": [tile, tile, 3]}) if tile else config
+def _experiment_of(model: dict[str, Any]) -> str:
+    """The experiment whose config has the keys of `model`."""
+    if "roi_generator" in model:
+        return "fasterrcnn_resnetfpn_coco"
+    # Only an SSD without a pyramid has default boxes that grow from map to map.
+    return "ssd_coco" if "max_scale" in model["anchor"] else "retinanet_resnetfpn_coco"

@@ -1,6 +1,6 @@
 """What fails, or spoils a training, only later: found in the config before it starts.
 
-Each check yields lines of key, value and what to do. `config.check` raises the first of them.
+Each check yields lines of key, value and what to do; `check_config` raises the first of them.
 """
 
 import difflib
@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from helpers.annotations.label_map import read_label_map
 from helpers.common.artifacts import MANIFEST, read_manifest
@@ -27,15 +28,40 @@ _DTYPES = ("float32", "bfloat16", "float16")
 MOVING = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY")
 
 
-def faults(config) -> Iterator[str]:
-    """Yield what is wrong with a config, one line each, in the order in which it would show."""
-    parts = (_sizes, _levels, _anchors, _parsers, _dtypes, _batches, _steps, _warmup)
-    for part in (*parts, _checkpoint, _data):
+def check_config(config) -> None:
+    """Raise CourseError for the first setting that would fail, or spoil training, only later.
+
+    Where `task.train_data.input_path` lies in a folder of records with a manifest, these count too.
+    """
+    for fault in _faults(config):
+        raise CourseError(fault)
+
+
+def _faults(config) -> Iterator[str]:
+    """What is wrong with a config, one line each, in the order in which it would show."""
+    for part in (
+        _sizes,
+        _levels,
+        _anchors,
+        _parsers,
+        _augmentation,
+        _dtypes,
+        _batches,
+        _learning_rate,
+        _warmup,
+        _checkpoint,
+        _data,
+    ):
         yield from part(config)
 
 
-def _line(key: str, value, fix: str) -> str:
+def _line(key: str, value: Any, fix: str) -> str:
     return f"config: {key}: {value}; {fix}"
+
+
+def _data_parts(config) -> Iterator[tuple[str, Any]]:
+    yield _TRAIN, config.task.train_data
+    yield _VALIDATION, config.task.validation_data
 
 
 def _sizes(config) -> Iterator[str]:
@@ -65,18 +91,17 @@ def _multiple(size: int, stride: int) -> int:
 def _levels(config) -> Iterator[str]:
     model = config.task.model
     low, high, kind = model.min_level, model.max_level, model.backbone.type
-    key = f"{_MODEL}.min_level"
+    key, finest = f"{_MODEL}.min_level", _FINEST.get(kind, 2)
     if low > high:
         yield _line(key, low, f"{_MODEL}.max_level is {high}; give at most that")
     elif kind in _SPINENETS:
-        given = model.backbone.get()
-        if (low, high) != (given.min_level, given.max_level):
+        own = model.backbone.get()
+        if (low, high) != (own.min_level, own.max_level):
             ends = f"{_MODEL}.backbone.{kind}.min_level and max_level"
-            fix = f"it has its own, {given.min_level} to {given.max_level}; set {ends} alike"
+            fix = f"it has its own, {own.min_level} to {own.max_level}; set {ends} alike"
             yield _line(f"{key} and max_level", f"{low} to {high}", fix)
-    elif low < _FINEST.get(kind, 2):
-        fix = f"a {kind} gives none below {_FINEST.get(kind, 2)}; give that or more"
-        yield _line(key, low, fix)
+    elif low < finest:
+        yield _line(key, low, f"a {kind} gives none below {finest}; give that or more")
     elif low > 5:
         yield _line(key, low, f"a {kind} gives none above 5; give 5 or less")
     elif high > 5 and model.decoder.type in (None, "identity"):
@@ -104,78 +129,72 @@ def _parsers(config) -> Iterator[str]:
     if low <= 0:
         yield _line(f"{key}.aug_scale_min", low, "give a scale above 0, such as 0.8")
     if low > high:
-        fix = f"aug_scale_max is {high}; give at most that"
-        yield _line(f"{key}.aug_scale_min", low, fix)
-    for data, prefix in (
-        (config.task.train_data, _TRAIN),
-        (config.task.validation_data, _VALIDATION),
-    ):
+        yield _line(f"{key}.aug_scale_min", low, f"aug_scale_max is {high}; give at most that")
+    for prefix, data in _data_parts(config):
         most = data.parser.max_num_instances
         if most < 1:
             fix = "give the most objects of an image, such as 100"
             yield _line(f"{prefix}.parser.max_num_instances", most, fix)
-    for start in ("", "rpn_"):
-        above = getattr(parser, f"{start}match_threshold", None)
-        below = getattr(parser, f"{start}unmatched_threshold", None)
+    for stage in ("", "rpn_"):
+        above = getattr(parser, f"{stage}match_threshold", None)
+        below = getattr(parser, f"{stage}unmatched_threshold", None)
         if above is not None and below > above:
-            fix = f"{start}match_threshold is {above}; give at most that"
-            yield _line(f"{key}.{start}unmatched_threshold", below, fix)
-    yield from _augmentation(config)
+            fix = f"{stage}match_threshold is {above}; give at most that"
+            yield _line(f"{key}.{stage}unmatched_threshold", below, fix)
 
 
 def _augmentation(config) -> Iterator[str]:
     augmentation, key = config.task.train_data.parser.aug_type, f"{_TRAIN}.parser.aug_type"
     if augmentation is None:
         return
-    kind, known = augmentation.type, ("randaug", "autoaug", "ssd_random_crop")
-    if not hasattr(config.task.model, "roi_generator"):
-        if kind not in known:
-            fix = f"give {key}: null for none, or {', '.join(known)}"
-            yield _line(f"{key}.type", kind, fix)
-        elif kind == "autoaug" and augmentation.autoaug.augmentation_name != "detection_v0":
-            fix = "it moves pixels, but not the boxes; give detection_v0"
-            name = augmentation.autoaug.augmentation_name
-            yield _line(f"{key}.autoaug.augmentation_name", name, fix)
-    elif kind == "randaug":
-        if missing := [name for name in MOVING if name not in augmentation.randaug.exclude_ops]:
-            fix = "here it moves pixels, but not the boxes; add " + ", ".join(missing)
+    kind = augmentation.type
+    if hasattr(config.task.model, "roi_generator"):
+        if kind == "randaug":
             given = list(augmentation.randaug.exclude_ops)
-            yield _line(f"{key}.randaug.exclude_ops", given, fix)
-    elif kind:
-        fix = "a Faster R-CNN cannot; give randaug, with all exclude_ops that move the image"
+            if missing := [name for name in MOVING if name not in given]:
+                fix = "here it moves pixels, but not the boxes; add " + ", ".join(missing)
+                yield _line(f"{key}.randaug.exclude_ops", given, fix)
+        elif kind:
+            fix = "a Faster R-CNN cannot; give randaug, with all exclude_ops that move the image"
+            yield _line(f"{key}.type", kind, fix)
+    elif kind == "autoaug":
+        policy = augmentation.autoaug.augmentation_name
+        if policy != "detection_v0":
+            fix = "it moves pixels, but not the boxes; give detection_v0"
+            yield _line(f"{key}.autoaug.augmentation_name", policy, fix)
+    elif kind not in ("randaug", "ssd_random_crop"):
+        fix = f"give {key}: null for none, or randaug, autoaug, ssd_random_crop"
         yield _line(f"{key}.type", kind, fix)
 
 
 def _dtypes(config) -> Iterator[str]:
-    found = {
+    dtypes = {
         "runtime.mixed_precision_dtype": config.runtime.mixed_precision_dtype or "float32",
-        f"{_TRAIN}.dtype": config.task.train_data.dtype,
-        f"{_VALIDATION}.dtype": config.task.validation_data.dtype,
+        **{f"{prefix}.dtype": data.dtype for prefix, data in _data_parts(config)},
     }
-    for key, value in found.items():
-        if value not in _DTYPES:
-            yield _line(key, repr(value), f"give {', '.join(_DTYPES[:2])} or {_DTYPES[2]}")
-        elif value == "float16" and not gpus():
-            fix = "a processor is 15 times slower with it, and there is no GPU; give float32"
-            yield _line(key, value, fix)
+    for key, dtype in dtypes.items():
+        if dtype not in _DTYPES:
+            yield _line(key, repr(dtype), f"give {', '.join(_DTYPES[:2])} or {_DTYPES[2]}")
+        elif dtype == "float16" and not gpus():
+            fix = "a CPU is 15 times slower with it, and there is no GPU; give float32"
+            yield _line(key, dtype, fix)
 
 
 def _batches(config) -> Iterator[str]:
-    for data, prefix in (
-        (config.task.train_data, _TRAIN),
-        (config.task.validation_data, _VALIDATION),
-    ):
-        if data.global_batch_size < 1:
-            yield _line(f"{prefix}.global_batch_size", data.global_batch_size, "give 1 or more")
-    if config.trainer.train_steps < 1:
-        yield _line("trainer.train_steps", config.trainer.train_steps, "give 1 or more")
+    counts = {
+        **{f"{key}.global_batch_size": data.global_batch_size for key, data in _data_parts(config)},
+        "trainer.train_steps": config.trainer.train_steps,
+    }
+    for key, count in counts.items():
+        if count < 1:
+            yield _line(key, count, "give 1 or more")
     if not config.task.train_data.is_training:
         fix = "the records would be read once only, unshuffled; give true"
         yield _line(f"{_TRAIN}.is_training", "false", fix)
 
 
-def _steps(config) -> Iterator[str]:
-    """A learning rate that falls as it says, and all of it before the last step."""
+def _learning_rate(config) -> Iterator[str]:
+    """A rate that falls as it says, and all of it before the last step."""
     kind = config.trainer.optimizer_config.learning_rate.type
     rate = config.trainer.optimizer_config.learning_rate.get()
     if rate is None:
@@ -202,26 +221,28 @@ def _steps(config) -> Iterator[str]:
 
 
 def first_rate(rate) -> float | None:
-    """The rate before it falls; None where none is set."""
+    """Return the learning rate before it falls; None where none is set.
+
+    Args:
+        rate: a schedule, `config.trainer.optimizer_config.learning_rate.get()`.
+    """
     if hasattr(rate, "boundaries"):
         return rate.values[0] if rate.values else None
     return rate.learning_rate if hasattr(rate, "learning_rate") else rate.initial_learning_rate
 
 
 def _decay(config, key: str, rate, decay: int | None) -> Iterator[str]:
-    steps = config.trainer.train_steps
+    steps, offset = config.trainer.train_steps, rate.offset
     if decay is None or decay < 1:
         yield _line(key, decay, f"give the train_steps, {steps}")
         return
-    end = decay + rate.offset
+    end = decay + offset
+    said = f"{decay} after {key.rpartition('.')[0]}.offset {offset}" if offset else f"{decay}"
     stairs = getattr(rate, "staircase", False)
-    said = f"{decay}" + (
-        f" after {key.rpartition('.')[0]}.offset {rate.offset}" * bool(rate.offset)
-    )
     if end > steps or (stairs and end == steps):
-        fix = f"the rate falls until step {end}, but training ends after {steps}"
         fits = max(1, steps // 4) if hasattr(rate, "decay_rate") else steps
-        yield _line(key, said, f"{fix}; give {fits}" + " without an offset" * bool(rate.offset))
+        fix = f"the rate falls until step {end}, but training ends after {steps}; give {fits}"
+        yield _line(key, said, fix + (" without an offset" if offset else ""))
     elif end < steps and _falls_to_zero(rate):
         fix = f"the rate is 0 from step {end} on, and {steps - end} of {steps} steps learn nothing"
         yield _line(key, said, f"{fix}; give the train_steps, {steps}")
@@ -234,32 +255,32 @@ def _falls_to_zero(rate) -> bool:
     return not (getattr(rate, "alpha", 0) or getattr(rate, "end_learning_rate", 0))
 
 
-def _boundaries(config, key: str, rate, constant_after: bool) -> Iterator[str]:
-    """Rates by intervals: constant ones ("stepwise"), or each a half cosine.
+def _boundaries(config, key: str, rate, constant: bool) -> Iterator[str]:
+    """Rates by intervals: `constant` ones ("stepwise"), or each a half cosine.
 
     The boundaries of the first end intervals. Those of the second begin them, whatever its
     docstring says: the first is 0, and from the last on Model Garden divides by 0.
     """
     steps, places = config.trainer.train_steps, list(rate.boundaries or [])
     rising = all(a < b for a, b in pairwise(places))
-    values, wanted = list(rate.values or []), len(places) + constant_after
-    if constant_after and not (places and places[0] > 0 and rising):
+    if constant and not (places and places[0] > 0 and rising):
         fix = f"give rising steps from 1 on, such as [{steps // 2}, {steps * 3 // 4}]"
         yield _line(f"{key}.boundaries", places, fix)
         return
-    if not constant_after and not (len(places) > 1 and places[0] == 0 and rising):
+    if not constant and not (len(places) > 1 and places[0] == 0 and rising):
         fix = f"give rising steps, the first 0, such as [0, {steps // 2}, {steps + 1}]"
         yield _line(f"{key}.boundaries", places, fix)
         return
-    falling = values if constant_after else values[:-1]  # a cosine ends at the next rate
+    values, wanted = list(rate.values or []), len(places) + constant
+    falling = values if constant else values[:-1]  # a cosine ends at the next rate
     if len(values) != wanted or min(falling) <= 0:
         fix = f"give {wanted} rates above 0, since there are {len(places)} boundaries"
         yield _line(f"{key}.values", values, fix)
     last = places[-1] + rate.offset
-    if constant_after and last >= steps:
+    if constant and last >= steps:
         fix = f"training ends after {steps} steps, so the last rate never comes; give lower ones"
         yield _line(f"{key}.boundaries", places, fix)
-    if not constant_after and last not in (steps, steps + 1):
+    if not constant and last not in (steps, steps + 1):
         fix = f"the last must be the train_steps + 1, {steps + 1}; from it on the rate is no number"
         yield _line(f"{key}.boundaries", places, fix)
 
@@ -268,65 +289,60 @@ def _warmup(config) -> Iterator[str]:
     kind = config.trainer.optimizer_config.warmup.type
     if kind is None:
         return
-    warmup, rate = (
-        config.trainer.optimizer_config.warmup.get(),
-        config.trainer.optimizer_config.learning_rate.get(),
-    )
-    steps, rising = config.trainer.train_steps, warmup.warmup_steps
+    warmup = config.trainer.optimizer_config.warmup.get()
+    rate = config.trainer.optimizer_config.learning_rate.get()
+    key, steps, rising = f"{_WARMUP}.{kind}", config.trainer.train_steps, warmup.warmup_steps
     if rising is None or rising < 0:
-        yield _line(f"{_WARMUP}.{kind}.warmup_steps", rising, f"give a tenth, {steps // 10}")
+        yield _line(f"{key}.warmup_steps", rising, f"give a tenth, {steps // 10}")
     elif rising >= steps:
         fix = f"training ends after {steps} steps, before it has begun; give a tenth, {steps // 10}"
-        yield _line(f"{_WARMUP}.{kind}.warmup_steps", rising, fix)
+        yield _line(f"{key}.warmup_steps", rising, fix)
     start, base = getattr(warmup, "warmup_learning_rate", 0), rate and first_rate(rate)
     if base and rising and start > base:
         fix = f"a warm-up rises, and the rate itself is {base:g}; give a tenth of it, {base / 10:g}"
-        yield _line(f"{_WARMUP}.{kind}.warmup_learning_rate", start, fix)
+        yield _line(f"{key}.warmup_learning_rate", start, fix)
 
 
 def _checkpoint(config) -> Iterator[str]:
-    """Weights to start from that are there, and parts of the network that they can fill."""
+    """Pretrained weights that are there, and parts of the network that they can fill."""
     given, key = config.task.init_checkpoint_modules, "task.init_checkpoint_modules"
     known = ("backbone", "decoder")
     names = re.split(r"[,\s]+", given.strip()) if isinstance(given, str) else list(given or [])
     for name in names if given != "all" else []:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            fix = f"did you mean {near[0]!r}?" if near else "give backbone, decoder or both, or"
-            fix += "" if near else " the word all alone, which also loads the heads"
-            yield _line(key, repr(given), f"{name!r} loads nothing, without a word; {fix}")
+            fix = (
+                "give backbone, decoder or both, or the word all alone, which also loads the heads"
+            )
+            fix = f"did you mean {near[0]!r}?" if near else fix
+            yield _line(key, repr(given), f"{name!r} silently loads nothing; {fix}")
     path = config.task.init_checkpoint
     if path and not names:
         yield _line(key, repr(given), "it loads nothing; give backbone, decoder or all")
     if path and "://" not in path:
-        yield from _prefix(Path(path))
+        yield from _checkpoint_path(Path(path))
 
 
-def _prefix(path: Path) -> Iterator[str]:
+def _checkpoint_path(path: Path) -> Iterator[str]:
     """A checkpoint is a folder that names its latest, or the part before .index of its files."""
-    key = "task.init_checkpoint"
-    beside = sorted(
-        p.with_suffix("") for p in (path if path.is_dir() else path.parent).glob("*.index")
-    )
+    key, folder = "task.init_checkpoint", path if path.is_dir() else path.parent
+    there = sorted(str(file.with_suffix("")) for file in folder.glob("*.index"))
     if path.is_dir():
         import tensorflow as tf
 
         if tf.train.latest_checkpoint(str(path)) is None:
             fix = (
-                f"name one of it, such as {beside[-1]}"
-                if beside
-                else "train, or download, one first"
+                f"name one of it, such as {there[-1]}" if there else "train, or download, one first"
             )
             yield _line(key, path, f"this folder names no latest checkpoint; {fix}")
     elif not Path(f"{path}.index").is_file():
         bare = re.sub(r"\.(index|data-\d+-of-\d+)$", "", str(path))
-        if Path(f"{bare}.index").is_file():
+        if bare in there:
             fix = f"give it without the ending of its files: {bare}"
-        elif beside:
-            near = difflib.get_close_matches(str(path), map(str, beside), n=1, cutoff=0)
-            fix = f"did you mean {near[0]}?"
+        elif there:
+            fix = f"did you mean {difflib.get_close_matches(str(path), there, n=1, cutoff=0)[0]}?"
         else:
-            fix = "there is no checkpoint; correct the path, or give null to start from nothing"
+            fix = "there is no checkpoint; correct the path, or give null to start from scratch"
         yield _line(key, path, fix)
 
 
@@ -368,10 +384,10 @@ def _classes(config, folder: Path) -> Iterator[str]:
         return
     ids, given = max(read_label_map(path).values()), config.task.model.num_classes
     if given != ids + 1:
-        why = (
+        fault = (
             "the highest would be trained as background" if given <= ids else "some have no images"
         )
-        fix = f"the ids of {path.name} go up to {ids}, and {why}; give {ids + 1}"
+        fix = f"the ids of {path.name} go up to {ids}, and {fault}; give {ids + 1}"
         yield _line(f"{_MODEL}.num_classes", given, fix)
 
 
@@ -379,6 +395,10 @@ def check_share(config, replicas: int) -> None:
     """Raise CourseError when `replicas` (devices that train) cannot share batch and images.
 
     Each gets an equal part of every batch, `task.train_data.global_batch_size` images in all.
+
+    Args:
+        config: whose records lie in a folder with a manifest.
+        replicas: devices that train, from 1.
     """
     if replicas == 1:
         return

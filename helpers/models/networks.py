@@ -20,7 +20,11 @@ CONFIG = "config.yaml"
 
 
 def anchor_boxes(config) -> dict:
-    """Return the anchor boxes of a config: level -> [1, height, width, 4 * anchors]."""
+    """Return the anchor boxes of a config.
+
+    Returns:
+        level -> [1, height, width, 4 * anchors], yxyx in pixels of the network's input.
+    """
     from official.vision.ops import anchor
 
     spec = config.task.model
@@ -39,7 +43,15 @@ def anchor_boxes(config) -> dict:
 
 
 def canvas(image, height: int, width: int):
-    """Normalise an image and pad it below and to the right: [1, height, width, 3]."""
+    """Normalise an image and pad it below and to the right.
+
+    Args:
+        image: [at most height, at most width, 3], RGB from 0 to 255.
+        height, width: of the network's input, pixels.
+
+    Returns:
+        [1, height, width, 3], float32.
+    """
     import tensorflow as tf
     from official.vision.ops import preprocess_ops
 
@@ -49,13 +61,32 @@ def canvas(image, height: int, width: int):
     return tf.ensure_shape(padded, [height, width, 3])[tf.newaxis]
 
 
+# absl::lts_20250127::SetMinLogLevel(absl::LogSeverityAtLeast), as the compiler spells it.
+_SET_MIN_LOG_LEVEL = "_ZN4absl12lts_2025012714SetMinLogLevelENS0_18LogSeverityAtLeastE"
+_ERROR = 2
+
+
+def _log_errors_only() -> None:
+    """Make TensorFlow's C++ code log errors only.
+
+    Its pass for bfloat16 logs a line for each graph, by a logger (Abseil's) that neither Python nor
+    TF_CPP_MIN_LOG_LEVEL can reach. With another TensorFlow, whose Abseil is another, nothing
+    happens here and the lines are seen.
+    """
+    import tensorflow as tf
+
+    with suppress(AttributeError, OSError):
+        library = ctypes.CDLL(str(Path(tf.__file__).parent / "libtensorflow_cc.so.2"))
+        getattr(library, _SET_MIN_LOG_LEVEL)(_ERROR)
+
+
 @functools.cache
 def _use_bfloat16() -> None:
-    """Let convolutions run on 16-bit numbers where the processor has instructions for them.
+    """Let convolutions run on bfloat16 where the CPU has instructions for it.
 
-    Weights and sums stay 32 bits wide. Measured on two cores of such a processor: a training step
-    takes 0.21 s instead of 0.30 (SSD) and 0.24 instead of 0.28 (Faster R-CNN), a frame 48 ms
-    instead of 61 and 55 instead of 75, and AP50 stays the same to 0.001.
+    Weights and sums stay float32. Measured on two cores of such a CPU: a training step takes
+    0.21 s instead of 0.30 (SSD) and 0.24 instead of 0.28 (Faster R-CNN), a frame 48 ms instead of
+    61 and 55 instead of 75, and AP50 stays the same to 0.001.
     """
     import tensorflow as tf
 
@@ -63,18 +94,14 @@ def _use_bfloat16() -> None:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:
         return
-    if "avx512_bf16" not in flags and "amx_bf16" not in flags:
-        return
-    # It logs each graph that it changes, past TF_CPP_MIN_LOG_LEVEL; Python has no switch for that.
-    with suppress(AttributeError, OSError):
-        library = ctypes.CDLL(str(Path(tf.__file__).parent / "libtensorflow_cc.so.2"))
-        library._ZN4absl12lts_2025012714SetMinLogLevelENS0_18LogSeverityAtLeastE(2)  # errors only
-    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
+    if "avx512_bf16" in flags or "amx_bf16" in flags:
+        _log_errors_only()
+        tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
 
 
 @functools.cache
 def _compiles() -> bool:
-    """Whether TensorFlow's compiler, XLA, works on this machine's processor, and is of use."""
+    """Whether TensorFlow's compiler, XLA, works on this machine's CPU, and is of use."""
     import tensorflow as tf
 
     if gpus():
@@ -86,8 +113,8 @@ def _compiles() -> bool:
     return True
 
 
-def build_model(config):
-    """Return the task and the (untrained) model of a config.
+def build_model(config) -> tuple:
+    """Return the task and the (untrained) model of a config, a Keras model.
 
     The loss of an SSD is compiled: sixty small operations on each of its thousands of boxes
     become a few. On two cores a training step of the course's SSD takes 0.21 s instead of 0.26;
@@ -105,8 +132,8 @@ def build_model(config):
     return task, task.build_model()
 
 
-def _weights(model) -> dict:
-    """Weights by a name that is unique and the same in each process."""
+def named_weights(model) -> dict:
+    """Return the weights of a model by a name that is unique and the same in each process."""
     return {f"{i:04d}/{weight.name}": weight for i, weight in enumerate(model.weights)}
 
 
@@ -122,7 +149,7 @@ def _read_weights(path: Path) -> dict[str, np.ndarray]:
 
 
 def _assign_weights(model, stored: dict[str, np.ndarray], path: Path) -> None:
-    weights = list(_weights(model).values())
+    weights = model.weights
     if len(stored) != len(weights):
         raise CourseError(
             f"{path}: has {len(stored)} weights, the config's model {len(weights)}; "
@@ -138,10 +165,11 @@ def _assign_weights(model, stored: dict[str, np.ndarray], path: Path) -> None:
         weight.assign(array.astype(np.float32))
 
 
-def load_network(folder: Path):
+def load_network(folder: Path) -> tuple:
     """Return model, config and labels (class id -> name) of the detector stored in `folder`.
 
-    Raises CourseError when the folder has no weights, or weights of another model.
+    Raises:
+        CourseError: the folder has no weights, or weights of another model.
     """
     folder = Path(folder)
     config = load_config(folder / CONFIG)

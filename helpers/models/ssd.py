@@ -175,17 +175,9 @@ class ExtraFeatureLayers(layers.Layer):
         padded = len(spec.filters) - spec.without_padding
 
         def conv(filters, size, stride, padding, name):
+            kernel = {"kernel_initializer": "he_normal", "kernel_regularizer": l2_regularizer}
             made = tf_keras.Sequential(name=name)
-            made.add(
-                layers.Conv2D(
-                    filters,
-                    size,
-                    stride,
-                    padding,
-                    kernel_initializer="he_normal",
-                    kernel_regularizer=l2_regularizer,
-                )
-            )
+            made.add(layers.Conv2D(filters, size, stride, padding, **kernel))
             if spec.batch_norm:
                 made.add(
                     layers.BatchNormalization(
@@ -195,21 +187,13 @@ class ExtraFeatureLayers(layers.Layer):
             made.add(layers.Activation(norm.activation))
             return made
 
-        self.blocks = [
-            tf_keras.Sequential(
-                [
-                    conv(filters // 2, 1, 1, "same", f"conv{number}_1"),
-                    conv(
-                        filters,
-                        3,
-                        *((2, "same") if i < padded else (1, "valid")),
-                        f"conv{number}_2",
-                    ),
-                ],
-                name=f"conv{number}",
-            )
-            for i, (number, filters) in enumerate(enumerate(spec.filters, 8))
-        ]
+        self.blocks = []
+        for i, filters in enumerate(spec.filters):
+            name = f"conv{8 + i}"  # the base network ends with conv7
+            stride, padding = (2, "same") if i < padded else (1, "valid")
+            squeeze = conv(filters // 2, 1, 1, "same", f"{name}_1")
+            shrink = conv(filters, 3, stride, padding, f"{name}_2")
+            self.blocks.append(tf_keras.Sequential([squeeze, shrink], name=name))
 
     def call(self, features):
         first, x = (features[name] for name in self.taken)
@@ -228,12 +212,20 @@ def build_extra_layers(input_specs, model_config, l2_regularizer=None):
 
 
 def map_sizes(size: int, model: SSD) -> list[int]:
-    """Return how many cells each map has along a side of the input of `size` pixels."""
+    """Return how many cells each map has along a side of the input.
+
+    Args:
+        size: of that side, pixels.
+        model: with the base network's maps and the extra layers.
+
+    Raises:
+        CourseError: the last map would have none.
+    """
     spec = model.decoder.extra_layers
     cells = [math.ceil(size / 2 ** (model.min_level + i)) for i in (0, 1)]
+    padded = len(spec.filters) - spec.without_padding
     for i in range(len(spec.filters)):
-        padded = i < len(spec.filters) - spec.without_padding
-        cells.append(math.ceil(cells[-1] / 2) if padded else cells[-1] - 2)
+        cells.append(math.ceil(cells[-1] / 2) if i < padded else cells[-1] - 2)
     if cells[-1] < 1:
         raise CourseError(
             f"config: task.model.input_size: {size} leaves no cell for the last map; give 300"
@@ -260,7 +252,7 @@ def shapes(model: SSD) -> dict[str, np.ndarray]:
     return found
 
 
-def default_boxes(model: SSD) -> dict:
+def default_boxes(model: SSD) -> dict[str, tf.Tensor]:
     """Return the default boxes: level -> [height, width, 4 * boxes], yxyx in pixels."""
     rows, columns = (map_sizes(size, model) for size in model.input_size[:2])
     found = {}
@@ -279,7 +271,7 @@ def default_boxes(model: SSD) -> dict:
 
 
 def hard_negatives(losses, positive, negative, per_positive: int = 3):
-    """Choose the negatives to learn from: those with the highest loss.
+    """Return the negatives to learn from: those with the highest loss.
 
     The paper keeps at most 3 per positive. They are taken from the whole batch, so that an image
     without any object teaches too: it has no positives, which would allow it no negatives.
@@ -287,6 +279,7 @@ def hard_negatives(losses, positive, negative, per_positive: int = 3):
     Args:
         losses: confidence loss of each default box, [batch, boxes].
         positive, negative: whether a box is matched, or is background, bool, [batch, boxes].
+        per_positive: negatives to keep for each positive.
 
     Returns:
         bool, [batch, boxes].
@@ -301,7 +294,11 @@ def log_odds(logits, classes: int):
     """Return the logits for which a sigmoid gives what a softmax gives for `logits`.
 
     Args:
-        logits: [..., boxes * classes].
+        logits: [batch, height, width, boxes * classes].
+        classes: with the background.
+
+    Returns:
+        The same shape.
     """
     split = tf.reshape(logits, [-1, *logits.shape[1:-1], logits.shape[-1] // classes, classes])
     log = tf.nn.log_softmax(split)
@@ -310,7 +307,7 @@ def log_odds(logits, classes: int):
 
 
 class SoftmaxDetections(MultilevelDetectionGenerator):
-    """Model Garden's non-maximum suppression, for classes that exclude each other."""
+    """Model Garden's NMS, for classes that exclude each other."""
 
     def __call__(self, raw_boxes, raw_scores, anchor_boxes, *args, **kwargs):
         scores = {}
@@ -323,8 +320,8 @@ class SoftmaxDetections(MultilevelDetectionGenerator):
 class Parser(retinanet_input.Parser):
     """RetinaNet's reader of images and boxes, which matches them with default boxes instead.
 
-    A default box is positive where it overlaps an object by `match_threshold`, and each object
-    has at least the one that overlaps it most.
+    A default box is positive where its IoU with an object is at least `match_threshold`, and each
+    object has at least the one of the highest IoU.
     """
 
     def __init__(self, boxes: dict, params, **kwargs):
@@ -392,9 +389,9 @@ class Task(retinanet_task.RetinaNetTask):
         return reader.read(input_context=input_context)
 
     def build_losses(self, outputs, labels, aux_losses=None):
-        """Return (total, confidence, localisation, sum of these two): one number each.
+        """Return (total, confidence, localization, sum of these two): one number each.
 
-        Confidence: cross-entropy over the classes and the background. Localisation: smooth L1.
+        Confidence: cross-entropy over the classes and the background. Localization: smooth L1.
         Both are summed and divided by the number of positives.
         """
         spec = self.task_config.losses

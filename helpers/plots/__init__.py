@@ -1,17 +1,22 @@
-"""All figures and interactive parts of the lessons."""
+"""All figures and interactive parts of the lessons, by the stage of the data that they show.
+
+Each figure takes a `caption`: one line that says what it shows. It is printed, and it is the
+picture's alt text. Without anything to show, only that line is printed.
+"""
 
 from helpers.common.exports import exports
 
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
-        "figures": (
-            "augmentations batch_probe class_bars consequences contact_sheet "
-            "detections_over_time error_bars findings heights_over_distance histogram "
-            "history images inside learning_rate live_history precision_recall proposals "
-            "scores split_strip statistics"
-        ),
-        "performance": "show_roofline show_time",
+        "pictures": "images",
+        "footage": "contact_sheet heights_over_distance histogram",
+        "dataset": "class_bars findings split_strip statistics",
+        "models": "augmentations batch_probe learning_rate",
+        "training": "consequences history live_history snapshots",
+        "inference": "detections_over_time inside proposals",
+        "evaluation": "error_bars precision_recall scores",
+        "profile": "step_time",
         "widgets": "slider",
     },
 )

@@ -1,6 +1,7 @@
 """All interactive parts of the lessons. Without a live kernel each shows its first state."""
 
 import contextlib
+import io
 from collections.abc import Callable
 
 
@@ -30,7 +31,9 @@ def slider(draw: Callable[[float], object], *, label: str, value: float = 0.5) -
     handle = display(draw(value), display_id=True)
 
     def redraw(change) -> None:
-        with contextlib.redirect_stdout(None):
-            handle.update(draw(change["new"]))
+        with contextlib.redirect_stdout(io.StringIO()):
+            picture = draw(change["new"])
+        # Outside: the kernel flushes its own stdout before it displays.
+        handle.update(picture)
 
     control.observe(redraw, names="value")

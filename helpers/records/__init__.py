@@ -5,7 +5,8 @@ from helpers.common.exports import exports
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
-        "shards": "verify_records write_records",
+        "writing": "write_records",
+        "verify": "verify_records",
         "tfrecord": "feature_values read_examples write_examples",
         "tiles": "first_images prepare_records tiles_help",
     },

@@ -1,8 +1,8 @@
-"""Records written with Apache Beam: on the processors of this machine, or on many machines.
+"""Records written with Apache Beam: on the CPUs of this machine, or on many machines.
 
-The unit of work is the shard, as in `helpers.records`, and so are the bytes: `plan` says which
-examples go into which file, each worker writes whole files, and this process writes what
-describes them, the manifest last. Beam has an environment of its own (`make beam`):
+Unit of work and bytes are those of `helpers.records.shards`: `plan` says which examples go into
+which file, each worker writes whole files, and this process writes what describes them, the
+manifest last. Beam has an environment of its own (`make beam`):
 
 .venv-beam/bin/python -m helpers.beam_records runs/mine/03_dataset runs/mine/04_records \
     --shards 8 --direct_running_mode multi_processing --direct_num_workers 0
@@ -28,13 +28,18 @@ from contextlib import suppress
 from pathlib import Path
 
 from helpers.annotations.label_map import read_label_map
-from helpers.common.artifacts import MANIFEST, fingerprint_of, input_fingerprint, make_folder
-from helpers.common.artifacts import manifest_text as manifest_of
+from helpers.common.artifacts import (
+    MANIFEST,
+    fingerprint_of,
+    input_fingerprint,
+    make_folder,
+    manifest_text,
+)
 from helpers.common.errors import CourseError
 from helpers.common.files import read_csv
-from helpers.records import shards as records
+from helpers.records.shards import Shard, finish, plan, print_counts, write_shard
 
-# The files are those that `records.write` gives, so lessons may take the folder for its.
+# The files are those of `write_records`, so lessons may take the folder for one of its own.
 _MAKER = "write_records"
 _PLAN, _FAULT = "plan", "fault"
 
@@ -46,13 +51,14 @@ def write(
 
     Args:
         dataset: folder of lesson 03, on a disk or on any filesystem that Beam knows.
-        folder: on a disk it is made as lessons make theirs: beside, then renamed, in the place
-            of the one before. Elsewhere nothing can be replaced as a whole, and a training may
-            be reading it: it must be empty, or hold these records already.
-        shards: files per split, see `records.plan`.
+        folder: on a disk it is made as lessons make theirs: under another name, then renamed,
+            in the place of the one before. Elsewhere nothing can be replaced as a whole, and a
+            training may be reading it: it must be empty, or hold these records already.
+        shards: files per split, see `plan`.
         options: flags of Beam, such as "--runner=FlinkRunner".
 
-    Raises CourseError as `records.write` does, and when the pipeline fails.
+    Raises:
+        CourseError: as `write_records`, or the pipeline fails.
     """
     from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -61,7 +67,7 @@ def write(
     dataset, folder = _place(dataset), _place(folder)
     label_map = read_label_map(f"{dataset}/label_map.pbtxt", _open)
     rows = read_csv(f"{dataset}/split.csv", ("image", "clip", "split"), _open)
-    planned = records.plan(rows, shards)
+    planned = plan(rows, shards)
     origin = (_MAKER, {"dataset": _fingerprint(dataset)}, {"shards": shards})
 
     def make(where: str | Path) -> dict:
@@ -72,11 +78,11 @@ def write(
     elif _is_wanted(folder, fingerprint_of(*origin)):
         counts = make(folder)
         with _open(f"{folder}/{MANIFEST}", "wb") as file:
-            file.write(manifest_of(*origin, counts).encode())
+            file.write(manifest_text(*origin, counts).encode())
     return _read_json(f"{folder}/{MANIFEST}")["counts"]
 
 
-def _write(planned: Sequence[records.Shard], where: tuple, options) -> dict:
+def _write(planned: Sequence[Shard], where: tuple, options) -> dict:
     """Write all but the manifest into an empty folder; return the counts for it.
 
     Everything is written into a folder inside, of this run alone, and renamed when it is whole:
@@ -89,15 +95,14 @@ def _write(planned: Sequence[records.Shard], where: tuple, options) -> dict:
         moves = {}
         for shard in planned:
             try:
-                done = _read_json(f"{part}/{records.notes(shard)}")
+                notes = _read_json(f"{part}/{shard.notes}")
             except FileNotFoundError:
                 raise CourseError(
                     f"{folder}: {shard.name} was written, but not where this machine sees it; "
                     "dataset and folder must lie where every worker reaches them"
                 ) from None
-            moves[f"{part}/{done['file']}"] = f"{folder}/{shard.name}"
-        counts = records.finish(planned, dataset, part, label_map, open_=_open)
-        records.say_what_is_new(counts)
+            moves[f"{part}/{notes['file']}"] = f"{folder}/{shard.name}"
+        counts = finish(planned, dataset, part, label_map, open_=_open)
         for name in counts["crc32c"].keys() - {shard.name for shard in planned}:
             moves[f"{part}/{name}"] = f"{folder}/{name}"
         if not _is_local(folder):
@@ -110,13 +115,13 @@ def _write(planned: Sequence[records.Shard], where: tuple, options) -> dict:
 
 
 def _run(
-    planned: Sequence[records.Shard],
+    planned: Sequence[Shard],
     dataset: str,
     part: str,
     label_map: Mapping[str, int],
     options,
 ) -> None:
-    """Have each shard written into the folder `part`, with its notes beside it."""
+    """Have each shard written into the folder `part`, with its notes next to it."""
     import apache_beam as beam
 
     # The plan names every image: too much for the description of a job, which runners limit
@@ -141,7 +146,7 @@ def _run(
         try:
             state = result.wait_until_finish()
         except KeyboardInterrupt:
-            result.cancel()  # elsewhere it would go on, and cost
+            result.cancel()  # on a cluster it would run on, and cost
             raise
     except Exception as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[-1]
@@ -167,12 +172,12 @@ def write_one(line: tuple[int, int], dataset: str, part: str, label_map: Mapping
     with _open(f"{part}/{_PLAN}") as file:
         file.seek(line[0])
         name, split, rows = json.loads(file.read(line[1]))
-    shard = records.Shard(name, split, tuple(map(tuple, rows)))
-    notes = f"{part}/{records.notes(shard)}"
+    shard = Shard(name, split, tuple(map(tuple, rows)))
+    notes = f"{part}/{shard.notes}"
     if filesystems.exists(notes) or filesystems.exists(f"{part}/{_FAULT}"):
         return
     try:
-        done = records.write_shard(
+        done = write_shard(
             shard,
             dataset,
             part,
@@ -258,6 +263,7 @@ def _is_wanted(folder: str, fingerprint: str) -> bool:
 
 
 def _refuse_files(folder: str) -> None:
+    """CourseError when a folder on no disk holds files that no run of Beam is writing."""
     # Beam lists by pattern and has no quotes for a folder such as a[1]: its like, then itself.
     (found,) = _filesystems().match([re.sub(r"[*?[]", "?", folder) + "/*"])
     paths = (file.path for file in found.metadata_list if file.path.startswith(f"{folder}/"))
@@ -281,7 +287,7 @@ def _read_json(path: str) -> dict:
 
 
 def _with_runner(runner: str, options: Sequence[str]) -> list[str]:
-    """Flags of Beam for `runner`; CourseError for one that this machine would not heed."""
+    """Flags of Beam for `runner`; CourseError for one that this machine would ignore."""
     # Beam warns of Google's libraries, which nothing here needs.
     logging.getLogger().addFilter(lambda record: "apitools not found" not in str(record.msg))
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -338,5 +344,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("beam_records: stopped; the folder is as it was", file=sys.stderr)
         return 130
-    records.print_counts(counts)
+    print_counts(counts)
     return 0

@@ -7,9 +7,12 @@ same time; being made of convolutions, it then runs on whole frames.
 """
 
 import hashlib
+import itertools
 import json
+import math
 import random
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -18,13 +21,24 @@ import numpy as np
 from helpers.common.artifacts import artifact, read_manifest
 from helpers.common.errors import CourseError
 from helpers.common.images import fit, fitted_size
-from helpers.records.tfrecord import Writer, crc32c, feature_values, read_examples, serialized
+from helpers.records.examples import BOX_KEYS, boxes_of, image_of
+from helpers.records.tfrecord import (
+    Example,
+    Message,
+    Writer,
+    crc32c,
+    feature_text,
+    feature_values,
+    read_examples,
+    serialized,
+    set_values,
+    training_examples,
+)
 
 MARGIN = 4  # pixels kept around the object of a tile
 LARGEST = 0.85  # of a tile's side: larger objects leave no surroundings to learn from
 KEPT = 0.5  # of a box must lie in the tile, or it is left out
 
-_EDGES = tuple(f"image/object/bbox/{edge}" for edge in ("xmin", "ymin", "xmax", "ymax"))
 _PER_OBJECT = tuple(
     f"image/object/{key}"
     for key in ("class/text", "class/label", "difficult", "truncated", "is_crowd")
@@ -52,13 +66,15 @@ def prepare_records(
 
     Args:
         records: folder written by lesson 04.
+        folder: gets the copies.
         height, width: of the network's input, pixels.
         tile: side of the tiles, pixels of the shrunk image; None keeps images whole.
         per_object: tiles around each object.
         per_image: tiles anywhere in each image.
         seed: of the places.
 
-    Raises CourseError when a shrunk image is smaller than a tile.
+    Raises:
+        CourseError: a shrunk image is smaller than a tile.
     """
     from tqdm.auto import tqdm
 
@@ -70,17 +86,15 @@ def prepare_records(
         for source in sorted(records.glob("*.tfrecord")):
             with open(folder / source.name, "wb") as file:
                 writer = Writer(file)
-                for item in read_examples(source):
-                    image = fit(decoded_image(item), height, width)
+                for example in read_examples(source):
+                    image = fit(image_of(example), height, width)
                     if tile and source.name.startswith("train-"):
-                        corners = _corners(item, image, tile, per_object, per_image, draw)
-                        for corner in corners:
+                        for corner in _corners(example, image, tile, per_object, per_image, draw):
                             tiles += 1
-                            cut = _cut(item, image, corner, tile, tiles)
-                            writer.write(serialized(cut))
+                            writer.write(serialized(_cut(example, image, corner, tile, tiles)))
                     else:
-                        _set_image(item, image)
-                        writer.write(serialized(item))
+                        _set_image(example, image)
+                        writer.write(serialized(example))
                     bar.update()
     for source in [*records.glob("*.json"), *records.glob("*.pbtxt")]:
         if source.name != "manifest.json":
@@ -92,7 +106,7 @@ def prepare_records(
 
 
 def tiles_help(records: Path, tile: int, height: int, width: int) -> bool:
-    """Whether to cut tiles: objects are small beside a tile, and images larger than one.
+    """Whether to cut tiles: objects are small next to a tile, and images larger than one.
 
     Reads train.json of `records`; once images have shrunk to fit height x width, 19 of 20
     objects must be at most LARGEST of a tile large.
@@ -110,61 +124,46 @@ def tiles_help(records: Path, tile: int, height: int, width: int) -> bool:
 
 def first_images(records: Path, count: int) -> list[np.ndarray]:
     """Return the first training images of a folder of records: RGB, uint8."""
-    found = []
-    for path in sorted(records.glob("train-*.tfrecord")):
-        for item in read_examples(path):
-            if len(found) == count:
-                return found
-            found.append(cv2.cvtColor(decoded_image(item), cv2.COLOR_BGR2RGB))
-    return found
+    return [image_of(example) for example in itertools.islice(training_examples(records), count)]
 
 
-def decoded_image(item) -> np.ndarray:
-    """Return the image of an example: BGR, uint8, [height, width, 3]."""
-    encoded = np.frombuffer(feature_values(item, "image/encoded")[0], np.uint8)
-    return cv2.imdecode(encoded, cv2.IMREAD_COLOR)
-
-
-def _set_image(item, image: np.ndarray) -> None:
-    """Put another BGR image into an example; boxes are relative and stay, areas are scaled."""
-    feature = item.features.feature
+def _set_image(example: Message, image: np.ndarray) -> None:
+    """Put another image into an example; boxes are relative and stay, areas are scaled."""
     # Full colour resolution: with the usual half, a red rim two pixels wide would be gone.
     options = [cv2.IMWRITE_JPEG_QUALITY, 95]
     options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    data = cv2.imencode(".jpg", image, options)[1].tobytes()
+    data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1].tobytes()
     height, width = image.shape[:2]
-    old = feature_values(item, "image/height")[0] * feature_values(item, "image/width")[0]
-    areas = feature["image/object/area"].float_list.value
-    areas[:] = [area * height * width / old for area in areas]
-    feature["image/encoded"].bytes_list.value[:] = [data]
-    feature["image/key/sha256"].bytes_list.value[:] = [hashlib.sha256(data).hexdigest().encode()]
-    feature["image/format"].bytes_list.value[:] = [b"jpeg"]
-    feature["image/height"].int64_list.value[:] = [height]
-    feature["image/width"].int64_list.value[:] = [width]
+    old = math.prod(feature_values(example, f"image/{side}")[0] for side in ("height", "width"))
+    areas = feature_values(example, "image/object/area")
+    set_values(example, "image/object/area", [area * height * width / old for area in areas])
+    set_values(example, "image/encoded", [data])
+    set_values(example, "image/key/sha256", [hashlib.sha256(data).hexdigest().encode()])
+    set_values(example, "image/format", [b"jpeg"])
+    set_values(example, "image/height", [height])
+    set_values(example, "image/width", [width])
 
 
-def boxes(item, image: np.ndarray) -> np.ndarray:
-    """Return the boxes of an example in pixels of `image`, xyxy, [n, 4]."""
-    height, width = image.shape[:2]
-    edges = np.array([feature_values(item, edge) for edge in _EDGES], float)
-    return edges.T.reshape(-1, 4) * [width, height, width, height]
-
-
-def _corners(item, image, tile: int, per_object: int, per_image: int, draw: random.Random):
-    """Yield the left top corner (x, y) of each tile of an image."""
+def _corners(
+    example: Message,
+    image: np.ndarray,
+    tile: int,
+    per_object: int,
+    per_image: int,
+    draw: random.Random,
+) -> Iterator[tuple[int, int]]:
+    """Yield the top left corner (x, y) of each tile of an image."""
     height, width = image.shape[:2]
     if min(width, height) < tile:
-        name = b"".join(feature_values(item, "image/filename")).decode(errors="replace")
         raise CourseError(
-            f"{name}: an image of {width}x{height} is smaller than a tile of {tile}; "
-            "train on whole images (tile = None)"
+            f"{feature_text(example, 'image/filename')}: an image of {width}x{height} is smaller "
+            f"than a tile of {tile}; train on whole images (tile = None)"
         )
-    difficult = feature_values(item, "image/object/difficult")
-    for box, skip in zip(boxes(item, image), difficult, strict=True):
-        for _ in range(0 if skip else per_object):
+    for box in boxes_of(example, (width, height)):
+        for _ in range(0 if box.difficult else per_object):
             yield (
-                _start(box[0], box[2], width, tile, draw),
-                _start(box[1], box[3], height, tile, draw),
+                _start(box.xmin, box.xmax, width, tile, draw),
+                _start(box.ymin, box.ymax, height, tile, draw),
             )
     for _ in range(per_image):
         yield draw.randint(0, width - tile), draw.randint(0, height - tile)
@@ -179,24 +178,27 @@ def _start(low: float, high: float, size: int, tile: int, draw: random.Random) -
     return draw.randint(min(first, last), max(first, last))
 
 
-def _cut(item, image: np.ndarray, corner: tuple[int, int], tile: int, number: int):
+def _cut(
+    example: Message, image: np.ndarray, corner: tuple[int, int], tile: int, number: int
+) -> Message:
     """Return the example of one tile, with the boxes that lie in it by half or more."""
     x, y = corner
-    moved = boxes(item, image) - [x, y, x, y]
+    height, width = image.shape[:2]
+    boxes = np.array([box.xyxy for box in boxes_of(example, (width, height))]).reshape(-1, 4)
+    moved = boxes - [x, y, x, y]
     inside = moved.clip(0, tile)
     area, kept_area = (
         (b[:, 2] - b[:, 0]).clip(0) * (b[:, 3] - b[:, 1]).clip(0) for b in (moved, inside)
     )
     keep = np.flatnonzero(kept_area >= KEPT * area.clip(1e-6))
-    cut = type(item)()
-    cut.CopyFrom(item)
+    cut = Example()
+    cut.CopyFrom(example)
     _set_image(cut, image[y : y + tile, x : x + tile])
-    feature = cut.features.feature
-    for i, edge in enumerate(_EDGES):
-        feature[edge].float_list.value[:] = inside[keep, i] / tile
-    feature["image/object/area"].float_list.value[:] = kept_area[keep]
+    for key, edges in zip(BOX_KEYS, inside[keep].T, strict=True):
+        set_values(cut, key, (edges / tile).tolist())
+    set_values(cut, "image/object/area", kept_area[keep].tolist())
     for key in _PER_OBJECT:
-        kept = getattr(feature[key], feature[key].WhichOneof("kind") or "int64_list").value
-        kept[:] = [kept[i] for i in keep]
-    feature["image/source_id"].bytes_list.value[:] = [str(number).encode()]
+        values = feature_values(cut, key)
+        set_values(cut, key, [values[i] for i in keep])
+    set_values(cut, "image/source_id", [str(number).encode()])
     return cut

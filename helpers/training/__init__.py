@@ -5,11 +5,16 @@ from helpers.common.exports import exports
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
-        "loop": "best_row load_pretrained restored_table train two_stage untrained_detector",
+        "loop": "train",
+        "state": "untrained_detector",
+        "history": "best_row read_history",
+        "snapshots": "read_snapshots",
+        "finetuning": "load_pretrained restored_table two_stage",
         "augmentation": "old_augmentation_options preview_augmentation set_augmentation",
         "batch_size": "probe_batch_sizes",
         "planted": "CROP_SIDE PLANTED_FAULTS object_crops plant_fault train_on_faults",
-        "launch": "EVALUATION finished_checkpoints launch",
-        "profile": "measure_machine profile_step",
+        "evaluator": "EVALUATION finished_checkpoints",
+        "launcher": "launch",
+        "profile": "profile_step",
     },
 )

@@ -1,9 +1,7 @@
 """How large a batch this machine can train: tried in a child process, which may run out of memory.
 
-    rows = probe(config)
-
 The child, `python -m helpers.training.batch_size CONFIG FIRST MOST ROWS`, trains a few steps of
-each size.
+each size, and writes a line of json to the file ROWS after each.
 """
 
 import json
@@ -14,14 +12,13 @@ import tempfile
 import time
 from pathlib import Path
 
+from helpers import models
 from helpers.common.devices import gpu_memory, gpus
 from helpers.common.errors import CourseError
-from helpers.common.processes import child_environment, end_with_parent
-from helpers.models import config as configs
-from helpers.models.config import at_training_size
-from helpers.models.networks import build_model
+from helpers.common.processes import child_process, end_with_parent
+from helpers.common.quiet import quiet_libraries
 
-# What a row says: the probe went on after it, or why it did not.
+# What a row says: the probe continued after it, or why it did not.
 FITS, FULL, NO_FASTER, LATE = "fits", "out of memory", "hardly faster", "no time left"
 
 GAIN = 1.1  # a doubled batch should bring so many times the images a second
@@ -47,7 +44,7 @@ def probe_batch_sizes(
     is over. A child that grows beyond the memory is killed before the machine starts to swap.
 
     Args:
-        config: from `config.for_records`.
+        config: from `for_records`.
         first: batch to start from.
         most: largest batch to try.
         seconds: of wall time for all of it; the child's start and each size's first step, in
@@ -63,103 +60,81 @@ def probe_batch_sizes(
         (what the layers put out, which is kept for the backward pass), batch_mb (images, labels).
         With a GPU memory_mb is that of the GPU, and libraries_mb 0.
 
-    Raises CourseError when the config cannot be trained at all.
+    Raises:
+        CourseError: the config cannot be trained at all, or `first` and `most` make no sense.
     """
-    import psutil
-    from tqdm.auto import tqdm
-
     if first < 1 or most < first:
         raise CourseError(f"probe: first: {first}, most: {most}; give 1 <= first <= most")
     limit = memory_mb * _MB if memory_mb else _SPARE * _free()
     deadline = time.monotonic() + seconds
+    # The rate is not what is tried, and a preset has no schedule yet.
+    rate = "trainer.optimizer_config.learning_rate"
+    steady = {f"{rate}.type": "constant", f"{rate}.constant.learning_rate": 1e-4}
+    steady["trainer.optimizer_config.warmup.type"] = None
+    config = models.edit(models.at_training_size(config), steady)
     with tempfile.TemporaryDirectory(prefix="course-probe-") as scratch:
-        said, log = Path(scratch) / "rows", Path(scratch) / "log"
-        said.touch()
-        # The rate is not what is tried, and a preset has no schedule yet.
-        rate = "trainer.optimizer_config.learning_rate"
-        steady = {f"{rate}.type": "constant", f"{rate}.constant.learning_rate": 1e-4}
-        steady["trainer.optimizer_config.warmup.type"] = None
-        config = configs.edit(at_training_size(config), steady)
-        configs.save_config(config, Path(scratch) / "config.yaml")
-        with log.open("w") as file, tqdm(desc="batch sizes", unit="size") as bar:
-            child = subprocess.Popen(
-                [
-                    *(
-                        sys.executable,
-                        "-P",
-                        "-m",
-                        "helpers.training.batch_size",
-                        Path(scratch) / "config.yaml",
-                    ),
-                    *(str(first), str(most), said),
-                ],
-                stdin=subprocess.PIPE,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env=child_environment(),
-                start_new_session=True,  # Ctrl-C reaches this process, which ends the child
-            )
-            try:
-                outcome = _watch(child, psutil.Process(child.pid), said, limit, deadline, bar)
-            finally:
-                child.kill()
-                child.wait()
-                child.stdin.close()
-        rows = _rows(said)
-        if outcome is None and child.returncode not in (0, -signal.SIGKILL):
-            if child.returncode == _BAD_INPUT or not rows:
+        path, written, log = (Path(scratch) / name for name in ("config.yaml", "rows", "log"))
+        models.save_config(config, path)
+        written.touch()
+        command = ["helpers.training.batch_size", path, first, most, written]
+        with child_process(command, log) as child:
+            outcome = _watch(child, written, limit, deadline)
+        rows = _rows(written)
+        if outcome is None and child.returncode:
+            # Native code that gets no memory aborts, and the system kills where memory is out.
+            outcome = FULL
+            killed = child.returncode == -signal.SIGKILL
+            if child.returncode == _BAD_INPUT or not (rows or killed):
                 lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
                 raise CourseError(f"probe: the child ended with {child.returncode}: {lines[-1]}")
-            outcome = FULL  # native code that gets no memory aborts
-        elif outcome is None and child.returncode:
-            outcome = FULL  # killed: that is what the system does where memory is out
     sizes = _sizes(first, most)
-    if outcome and len(rows) < len(sizes) and not (rows and rows[-1]["outcome"] != FITS):
+    ended = len(rows) == len(sizes) or (rows and rows[-1]["outcome"] != FITS)
+    if outcome and not ended:
         rows.append({"batch": sizes[len(rows)], "outcome": outcome})
     return rows
 
 
-def _watch(child, process, said: Path, limit: float, deadline: float, bar) -> str | None:
-    """Wait for the child, and kill it when it takes too much: FULL or LATE, None when it ended."""
+def _watch(child: subprocess.Popen, written: Path, limit: float, deadline: float) -> str | None:
+    """Wait for the child; FULL or LATE when it takes too much, None when it ended."""
     import psutil
+    from tqdm.auto import tqdm
 
-    shown = 0
-    while child.poll() is None:
-        # A page is only counted once it is used: 20 ms are some 50 MB.
-        time.sleep(0.02)
-        try:
-            taken = process.memory_info().rss
-        except psutil.Error:
-            break
-        rows = _rows(said) if said.stat().st_size else []
-        if len(rows) > shown:
-            bar.update(len(rows) - shown)
-            row, shown = rows[-1], len(rows)
-            if "images_per_second" in row:
-                rate = f"{row['images_per_second']:.1f} images/s, {row['memory_mb']:.0f} MB"
-                bar.set_postfix_str(f"{row['batch']}: {rate}")
-        if taken > limit or time.monotonic() > deadline:
-            child.kill()
-            return FULL if taken > limit else LATE
+    process = psutil.Process(child.pid)
+    with tqdm(desc="batch sizes", unit="size") as bar:
+        while child.poll() is None:
+            # A page is only counted once it is used: 20 ms are some 50 MB.
+            time.sleep(0.02)
+            try:
+                taken = process.memory_info().rss
+            except psutil.Error:
+                break
+            rows = _rows(written)
+            if len(rows) > bar.n:
+                bar.update(len(rows) - bar.n)
+                if speed := rows[-1].get("images_per_second"):
+                    memory = f"{rows[-1]['memory_mb']:.0f} MB"
+                    bar.set_postfix_str(f"{rows[-1]['batch']}: {speed:.1f} images/s, {memory}")
+            if taken > limit:
+                return FULL
+            if time.monotonic() > deadline:
+                return LATE
     child.wait()
     return None
 
 
-def _rows(said: Path) -> list[dict]:
+def _rows(written: Path) -> list[dict]:
     """The rows that the child has written whole."""
-    text = said.read_text()
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    *whole, _ = written.read_text().split("\n")
+    return [json.loads(line) for line in whole]
 
 
 def _sizes(first: int, most: int) -> list[int]:
-    sizes = [first]
-    while sizes[-1] * 2 <= most:
-        sizes.append(sizes[-1] * 2)
-    return sizes
+    """first, 2 first, 4 first, ... up to `most`."""
+    return [first << i for i in range((most // first).bit_length())]
 
 
 def _free() -> float:
-    """Bytes that this process may still take: of the machine, or of its container."""
+    """Bytes that are free: of the machine, or of its container."""
     import psutil
 
     free = psutil.virtual_memory().available
@@ -188,13 +163,13 @@ def _peak() -> float:
     return most * (1 if sys.platform == "darwin" else 1024)
 
 
-def _try_sizes(path: Path, first: int, most: int, said: Path) -> None:
-    """What the child does: a row in `said` for each size, until the next brings nothing."""
+def _try_sizes(path: Path, first: int, most: int, written: Path) -> None:
+    """What the child does: write a row for each size, until the next brings nothing."""
     import tensorflow as tf
 
-    config = configs.load_config(path)
+    config = models.load_config(path)
     peak = gpu_memory if gpus() else _peak
-    task, model = build_model(config)
+    task, model = models.build_model(config)
     optimizer = task.create_optimizer(config.trainer.optimizer_config, config.runtime)
     trained = sum(_bytes(weight) for weight in model.trainable_weights)
     known = {
@@ -215,7 +190,7 @@ def _try_sizes(path: Path, first: int, most: int, said: Path) -> None:
             before = row["images_per_second"]
         except (tf.errors.ResourceExhaustedError, MemoryError):
             row["outcome"] = FULL
-        with said.open("a") as file:
+        with written.open("a") as file:
             file.write(json.dumps(row) + "\n")
         if row["outcome"] != FITS:
             return
@@ -262,8 +237,7 @@ def _bytes(tensor) -> int:
 
 
 if __name__ == "__main__":
-    import helpers.common.quiet  # noqa: F401  (turns the libraries' log messages off)
-
+    quiet_libraries()
     end_with_parent(1)
     # Linux kills this process first when memory runs out.
     if Path("/proc/self/oom_score_adj").exists():
@@ -271,4 +245,5 @@ if __name__ == "__main__":
     try:
         _try_sizes(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
     except CourseError as error:
-        sys.exit(print(error) or _BAD_INPUT)
+        print(error)
+        sys.exit(_BAD_INPUT)

@@ -10,7 +10,7 @@ import functools
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from helpers.common.devices import gpus
@@ -18,7 +18,7 @@ from helpers.common.errors import CourseError
 from helpers.models.config_check import check_share
 
 KINDS = ("one_device", "mirrored", "multi_worker_mirrored")
-# Where a training runs, not what it trains: it may go on elsewhere.
+# Where a training runs, not what it trains: it may resume elsewhere.
 KEYS = tuple(
     f"runtime.{name}"
     for name in (
@@ -36,10 +36,11 @@ def strategy(config):
     """Return the tf.distribute strategy that the config's `runtime` asks for.
 
     "one_device", and "mirrored" with `runtime.num_gpus` up to 1, is TensorFlow's default: the
-    first GPU, or the processor. With several workers the call waits until all have made it.
+    first GPU, or the CPU. With several workers the call waits until all have made it.
 
-    Raises CourseError for a strategy that this course does not know, GPUs that are not there, a
-    cluster that does not fit the config, and a batch or images that cannot be shared.
+    Raises:
+        CourseError: a strategy that this course does not know, GPUs that are not there, a cluster
+            that does not fit the config, or a batch or images that cannot be shared.
     """
     import tensorflow as tf
     from official.common import distribute_utils
@@ -85,7 +86,11 @@ def strategy(config):
 
 def count(strategy) -> int:
     """Return how many workers a strategy has."""
-    return strategy.extended._num_workers if _resolver(strategy) else 1
+    resolver = _resolver(strategy)
+    if resolver is None:
+        return 1
+    spec = resolver.cluster_spec()
+    return sum(spec.num_tasks(job) for job in ("chief", "worker") if job in spec.jobs)
 
 
 def is_chief(strategy) -> bool:
@@ -118,9 +123,9 @@ def place_to_write(strategy, folder: Path) -> Iterator[Path]:
 
 
 def total(number: int) -> int:
-    """Return the sum of the numbers that the workers of the running training give here.
+    """Return the sum of the numbers with which the workers of the running training call this.
 
-    All of them have to call this, and it waits until they have.
+    All of them have to call it, and it waits until they have.
     """
     import tensorflow as tf
 
@@ -142,6 +147,12 @@ def _adder(strategy):
         return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(number))
 
     return tf.function(lambda number: strategy.run(add, args=(number,)))
+
+
+def tf_config(hosts: Sequence[str], index: int | None) -> str:
+    """Return the TF_CONFIG of worker `index` (from 0) of a cluster of "host:port" addresses."""
+    task = {"type": "worker", "index": index}
+    return json.dumps({"cluster": {"worker": list(hosts)}, "task": task})
 
 
 def _cluster_size(runtime) -> int:

@@ -1,48 +1,65 @@
 """Faults in records that no trainer reports, planted on purpose: what they do to a training."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from helpers import models
 from helpers.annotations.boxes import Annotation, Box
 from helpers.annotations.label_map import read_label_map
 from helpers.common.errors import CourseError
 from helpers.inference import detector as detectors
-from helpers.models import config as configs
 from helpers.models.networks import build_model
-from helpers.records import shards, tfrecord, tiles
+from helpers.records.examples import BOX_KEYS, boxes_of, image_of, make_example
+from helpers.records.tfrecord import (
+    Example,
+    Message,
+    feature_values,
+    serialized,
+    set_values,
+    training_examples,
+    write_examples,
+)
 
 CROP_SIDE = 128  # of a crop, pixels
-_EDGES = ("xmin", "ymin", "xmax", "ymax")
+
+_LABEL = "image/object/class/label"
 
 
-def object_crops(folder: Path, count: int) -> list:
-    """Cut `count` squares of SIDE pixels out of training records, one object in each.
+def object_crops(folder: Path, count: int) -> list[Message]:
+    """Cut `count` squares of CROP_SIDE pixels out of training records, one object in each.
 
     Small enough for a detector to learn them by heart in seconds. The square is 2.5 times as
-    wide as the object, and shrunk or enlarged to SIDE. Returns `tf.train.Example`s with ids
-    from 1; fewer where the records hold fewer objects. CourseError when they hold none.
+    wide as the object, and shrunk or enlarged to CROP_SIDE.
+
+    Returns:
+        `tf.train.Example`s with ids from 1; fewer where the records hold fewer objects.
+
+    Raises:
+        CourseError: the records hold no object.
     """
     label_map = read_label_map(folder / "label_map.pbtxt")
-    found = []
-    for path in sorted(folder.glob("train-*.tfrecord")):
-        for item in tfrecord.read_examples(path):
-            hard = tfrecord.feature_values(item, "image/object/difficult")
-            boxes = _boxes(item)
-            easy = [box for box, skip in zip(boxes, hard, strict=True) if not skip]
-            if easy:
-                found.append(_crop(item, easy[0], boxes, label_map, len(found) + 1))
-            if len(found) == count:
-                return found
+    with_object = (
+        example
+        for example in training_examples(folder)
+        if any(not box.difficult for box in boxes_of(example))
+    )
+    found = [
+        _crop(example, label_map, number)
+        for number, example in enumerate(itertools.islice(with_object, count), 1)
+    ]
     if not found:
         raise CourseError(f"{folder}: no object in the training records; look at lesson 03")
     return found
 
 
-def _crop(item, target: Box, boxes: Sequence[Box], label_map: Mapping[str, int], number: int):
-    image = tiles.decoded_image(item)
+def _crop(example: Message, label_map: Mapping[str, int], number: int) -> Message:
+    """The square around the first object that is not difficult, with all boxes in it."""
+    image, boxes = image_of(example), boxes_of(example)
+    target = next(box for box in boxes if not box.difficult)
     height, width = image.shape[:2]
     side = int(min(2.5 * max(target.xmax - target.xmin, target.ymax - target.ymin), height, width))
     x = int(np.clip((target.xmin + target.xmax - side) / 2, 0, width - side))
@@ -54,63 +71,43 @@ def _crop(item, target: Box, boxes: Sequence[Box], label_map: Mapping[str, int],
         cut = Box(box.label, *map(float, edges))
         if cut.area > 0.5 * box.area * scale**2:
             inside.append(cut)
-    jpeg = cv2.imencode(".jpg", square, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+    bgr = cv2.cvtColor(square, cv2.COLOR_RGB2BGR)
+    jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
     name = f"crop_{number:03d}.jpg"
-    return shards.example(
-        jpeg, Annotation(name, CROP_SIDE, CROP_SIDE, tuple(inside)), label_map, number
-    )
+    annotation = Annotation(name, CROP_SIDE, CROP_SIDE, tuple(inside))
+    return make_example(jpeg, annotation, label_map, number)[0]
 
 
-def _boxes(item) -> list[Box]:
-    """Boxes of an example in pixels of its image."""
-    width, height = (
-        tfrecord.feature_values(item, f"image/{side}")[0] for side in ("width", "height")
-    )
-    labels = tfrecord.feature_values(item, "image/object/class/text")
-    edges = (tfrecord.feature_values(item, f"image/object/bbox/{edge}") for edge in _EDGES)
-    return [
-        Box(label.decode(), xmin * width, ymin * height, xmax * width, ymax * height)
-        for label, xmin, ymin, xmax, ymax in zip(labels, *edges, strict=True)
-    ]
+def _change(example: Message, key: str, function: Callable) -> None:
+    set_values(example, key, [function(value) for value in feature_values(example, key)])
 
 
-def _lists(item) -> dict[str, list]:
-    """The lists of an example that hold its objects, to be altered in place."""
-    feature = item.features.feature
-    edges = {edge: feature[f"image/object/bbox/{edge}"].float_list.value for edge in _EDGES}
-    return edges | {"label": feature["image/object/class/label"].int64_list.value}
+def _from_zero(example: Message) -> None:
+    _change(example, _LABEL, lambda number: number - 1)
 
 
-def _from_zero(item) -> None:
-    ids = _lists(item)["label"]
-    ids[:] = [number - 1 for number in ids]
+def _beyond(example: Message) -> None:
+    _change(example, _LABEL, lambda number: number + 100)
 
 
-def _beyond(item) -> None:
-    ids = _lists(item)["label"]
-    ids[:] = [number + 100 for number in ids]
+def _swapped(example: Message) -> None:
+    left, _, right, _ = BOX_KEYS
+    values = feature_values(example, left), feature_values(example, right)
+    set_values(example, right, values[0])
+    set_values(example, left, values[1])
 
 
-def _swapped(item) -> None:
-    lists = _lists(item)
-    left, right = list(lists["xmin"]), list(lists["xmax"])
-    lists["xmin"][:], lists["xmax"][:] = right, left
+def _pixels(example: Message) -> None:
+    for key in BOX_KEYS:
+        _change(example, key, lambda edge: edge * CROP_SIDE)
 
 
-def _pixels(item) -> None:
-    for edge, values in _lists(item).items():
-        if edge != "label":
-            values[:] = [value * CROP_SIDE for value in values]
-
-
-def _file_name(item) -> None:
-    feature = item.features.feature
-    name = feature["image/filename"].bytes_list.value[0]
-    feature["image/source_id"].bytes_list.value[:] = [name]
+def _file_name(example: Message) -> None:
+    set_values(example, "image/source_id", feature_values(example, "image/filename"))
 
 
 # Name -> what it does to an example, in place.
-PLANTED_FAULTS: dict[str, Callable | None] = {
+PLANTED_FAULTS: dict[str, Callable[[Message], None] | None] = {
     "as it should be": None,
     "labels count from 0": _from_zero,
     "id not in the label map": _beyond,
@@ -120,33 +117,36 @@ PLANTED_FAULTS: dict[str, Callable | None] = {
 }
 
 
-def plant_fault(items: Sequence, fault: str) -> list:
-    """Return copies of `tf.train.Example`s with one of the FAULTS in each of them."""
-    copies = [type(item).FromString(tfrecord.serialized(item)) for item in items]
-    for item in copies if PLANTED_FAULTS[fault] else ():
-        PLANTED_FAULTS[fault](item)
+def plant_fault(examples: Sequence[Message], fault: str) -> list[Message]:
+    """Return copies of `tf.train.Example`s with one of the PLANTED_FAULTS in each of them."""
+    copies = [Example.FromString(serialized(example)) for example in examples]
+    if alter := PLANTED_FAULTS[fault]:
+        for example in copies:
+            alter(example)
     return copies
 
 
-def train_on_faults(items: Sequence, folder: Path, *, steps: int, seed: int = 0) -> dict[str, dict]:
-    """Train one small detector on each of the FAULTS, from the same weights.
+def train_on_faults(
+    crops: Sequence[Message], folder: Path, *, steps: int, seed: int = 0
+) -> dict[str, dict]:
+    """Train one small detector on each of the PLANTED_FAULTS, from the same weights.
 
     Args:
-        items: from `crops`.
+        crops: from `object_crops`.
         folder: scratch space for the records.
         steps: training steps of 8 crops, in the same order for each fault.
         seed: of the weights and of the order.
 
     Returns:
         fault -> {"loss": one number a step, "found": objects that the trained detector finds
-        in the very crops it was trained on (score from 0.3, overlap from half), "objects": how
+        in the very crops it was trained on (score from 0.3, IoU from 0.5), "objects": how
         many there are, "scoring": what Model Garden's evaluation says, "runs" or its error}.
     """
     import tensorflow as tf
     import tf_keras
     from tqdm.auto import tqdm
 
-    config = _config(items, folder, steps, seed)
+    config = _config(crops, folder, steps, seed)
     tf_keras.utils.set_random_seed(seed)
     task, model = build_model(config)
     optimizer = task.create_optimizer(config.trainer.optimizer_config, config.runtime)
@@ -163,7 +163,7 @@ def train_on_faults(items: Sequence, folder: Path, *, steps: int, seed: int = 0)
         total=steps * len(PLANTED_FAULTS), desc="faults", unit="step", mininterval=0.5
     ) as bar:
         for fault in PLANTED_FAULTS:
-            tfrecord.write_examples(folder / "crops.tfrecord", plant_fault(items, fault))
+            write_examples(folder / "crops.tfrecord", plant_fault(crops, fault))
             model.set_weights(fresh)
             for variable in optimizer.variables():  # step and moments; none before the first step
                 variable.assign(tf.zeros_like(variable))
@@ -174,21 +174,20 @@ def train_on_faults(items: Sequence, folder: Path, *, steps: int, seed: int = 0)
                 train_step(batch)
                 losses.append(float(metrics[0].result()))
                 bar.update()
-            found = sum(_found(detector, item) for item in items)
             results[fault] = {
                 "loss": losses,
-                "found": found,
-                "objects": sum(len(_boxes(item)) for item in items),
+                "found": sum(_found(detector, crop) for crop in crops),
+                "objects": sum(len(boxes_of(crop)) for crop in crops),
                 "scoring": _scoring(task, config),
             }
     return results
 
 
-def _config(items: Sequence, folder: Path, steps: int, seed: int):
-    """A one-class SSD of SIDE pixels that learns a handful of crops by heart."""
-    ids = {number for item in items for number in _lists(item)["label"]}
-    config = configs.edit(
-        configs.from_preset("ssd_cpu"),
+def _config(crops: Sequence[Message], folder: Path, steps: int, seed: int):
+    """An SSD of CROP_SIDE pixels that learns a handful of crops by heart."""
+    ids = {number for crop in crops for number in feature_values(crop, _LABEL)}
+    config = models.edit(
+        models.from_preset("ssd_cpu"),
         {
             "task.model.input_size": [CROP_SIDE, CROP_SIDE, 3],
             "task.model.max_level": 5,
@@ -199,7 +198,7 @@ def _config(items: Sequence, folder: Path, steps: int, seed: int):
             "task.model.head.num_convs": 1,
             "task.model.norm_activation.norm_momentum": 0.9,
             "task.train_data.input_path": str(folder / "crops.tfrecord"),
-            "task.train_data.shuffle_buffer_size": len(items),
+            "task.train_data.shuffle_buffer_size": len(crops),
             "task.train_data.seed": seed,
             "task.train_data.deterministic": True,
             "task.train_data.parser.aug_rand_hflip": False,
@@ -209,22 +208,24 @@ def _config(items: Sequence, folder: Path, steps: int, seed: int):
             "task.validation_data.global_batch_size": 1,
         },
     )
-    return configs.with_budget(config, train_steps=steps, batch_size=8, learning_rate=0.004)
+    return models.with_budget(config, train_steps=steps, batch_size=8, learning_rate=0.004)
 
 
-def _found(detector, item) -> int:
+def _found(detector, crop: Message) -> int:
+    """How many objects of a crop the detector finds."""
     import supervision as sv
 
-    found = detector(cv2.cvtColor(tiles.decoded_image(item), cv2.COLOR_BGR2RGB), threshold=0.3)
-    truth, ids = np.array([box.xyxy for box in _boxes(item)]), _lists(item)["label"]
+    found = detector(image_of(crop), threshold=0.3)
     if not len(found):
         return 0
-    overlap = sv.box_iou_batch(truth, found.xyxy) * (np.array(ids)[:, None] == found.class_id)
-    return int((overlap.max(axis=1) >= 0.5).sum())
+    truth = np.array([box.xyxy for box in boxes_of(crop)])
+    same_class = np.array(feature_values(crop, _LABEL))[:, None] == found.class_id
+    iou = sv.box_iou_batch(truth, found.xyxy) * same_class
+    return int((iou.max(axis=1) >= 0.5).sum())
 
 
 def _scoring(task, config) -> str:
-    """What the reading for Model Garden's evaluation says to the records: "runs" or its error."""
+    """What Model Garden's evaluation says when it reads the records: "runs" or its error."""
     import tensorflow as tf
 
     try:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from helpers.evaluation import scores as evaluation
+from helpers import evaluation
 from helpers.inference import detector
 
 

@@ -38,9 +38,9 @@ FRAMES, STEPS = 7, 4
 
 
 def config_of(name: str):
-    from helpers.models import config as configs
+    from helpers import models
 
-    return configs.edit(configs.from_preset(name), {"task.model.num_classes": CLASSES})
+    return models.edit(models.from_preset(name), {"task.model.num_classes": CLASSES})
 
 
 def measure_images(name: str) -> dict:
@@ -66,16 +66,16 @@ def measure_steps(name: str) -> dict:
     """Milliseconds of a training step, and the largest size of this process."""
     import tensorflow as tf
 
-    from helpers.models import config as configs
+    from helpers import models
 
     config = config_of(name)
     tile = presets.PRESETS[name].tile
     if tile:
-        config = configs.edit(config, {"task.model.input_size": [tile, tile, 3]})
+        config = models.edit(config, {"task.model.input_size": [tile, tile, 3]})
     height, width, _ = config.task.model.input_size
     count = BATCH.get(max(height, width), LARGE_BATCH)
-    config = configs.with_budget(config, train_steps=100, batch_size=count, learning_rate=1e-4)
-    config = configs.edit(config, {"task.train_data.shuffle_buffer_size": count})
+    config = models.with_budget(config, train_steps=100, batch_size=count, learning_rate=1e-4)
+    config = models.edit(config, {"task.train_data.shuffle_buffer_size": count})
     task, model = build_model(config)
     optimizer = task.create_optimizer(config.trainer.optimizer_config, config.runtime)
 

@@ -55,7 +55,7 @@ def dataset(source: Path, folder: Path) -> Path:
 
 def against_copy(data: Path, scratch: Path, rounds: int) -> None:
     """Records against copying the same files one by one, side by side."""
-    from helpers.records import shards as records
+    from helpers import records
 
     images = sorted((data / "images").iterdir())
     copied, copies, writes = scratch / "copied", [], []
@@ -74,7 +74,7 @@ def against_copy(data: Path, scratch: Path, rounds: int) -> None:
     copy_, write = statistics.median(copies), statistics.median(writes)
     count = len(images)
     print(f"{count} images, {sum(p.stat().st_size for p in images) / 1e6:.0f} MB, {rounds} rounds")
-    for name, seconds in (("copying", copies), ("records.write", writes)):
+    for name, seconds in (("copying", copies), ("write_records", writes)):
         rates = (count / statistics.median(seconds), count / min(seconds))
         print(f"{name:<16} {rates[0]:7.0f} images/s, the best {rates[1]:.0f}")
     print(f"ratio {copy_ / write:.2f} of medians, {min(copies) / min(writes):.2f} of the best")
@@ -82,7 +82,7 @@ def against_copy(data: Path, scratch: Path, rounds: int) -> None:
 
 def against_model_garden(data: Path, scratch: Path) -> None:
     """The whole process, start included, against Model Garden's writer from a COCO json."""
-    from helpers.records import shards as records
+    from helpers import records
 
     made = records.write_records(data, scratch / "04_records")
     (scratch / "mg").mkdir()
@@ -156,7 +156,7 @@ def growth(scratch: Path, counts: list[int]) -> None:
 
 def verification(data: Path, scratch: Path) -> None:
     """How many frames a minute and core `verify` reads back, its imports apart."""
-    from helpers.records import shards as records
+    from helpers import records
 
     made = records.write_records(data, scratch / "04_records")
     images = sum(1 for _ in (data / "images").iterdir())

@@ -88,13 +88,13 @@ class Clock:
 
 def settings(job: dict, records: Path):
     """The config that both train: a preset, fitted to `records`, at the size that is trained."""
-    from helpers.models import config as configs
+    from helpers import models
     from helpers.models.presets import PRESETS
 
     case = CASES[job["case"]]
-    config = configs.for_records(configs.from_preset(case["preset"]), records, seed=0)
+    config = models.for_records(models.from_preset(case["preset"]), records, seed=0)
     rate = PRESETS[case["preset"]].learning_rate * case["batch"] / 8
-    return configs.with_budget(
+    return models.with_budget(
         config, train_steps=job["steps"], batch_size=case["batch"], learning_rate=rate
     )
 
@@ -103,7 +103,7 @@ def ours(job: dict, clock: Clock) -> dict:
     """`inputs.prepare`, then `training.train`."""
     import helpers.lesson  # noqa: F401  (turns the libraries' log messages off)
 
-    from helpers.evaluation import scores as evaluation
+    from helpers import evaluation
     from helpers.records import tiles as inputs
     from helpers.training import loop as training
 
@@ -143,7 +143,7 @@ def stock(job: dict, clock: Clock) -> dict:
     from official.modeling import performance
     from official.vision import registry_imports  # noqa: F401  (registers the tasks)
 
-    from helpers.models import config as configs
+    from helpers import models
 
     records, folder = Path(job["tiles"] or job["records"]), Path(job["folder"])
     tile = CASES[job["case"]]["tile"]
@@ -157,7 +157,7 @@ def stock(job: dict, clock: Clock) -> dict:
     }
     if tile:
         changes["task.model.input_size"] = [tile, tile, 3]
-    config = configs.edit(settings(job, records), changes)
+    config = models.edit(settings(job, records), changes)
     performance.set_mixed_precision_policy(config.runtime.mixed_precision_dtype)
     strategy = distribute_utils.get_distribution_strategy(
         config.runtime.distribution_strategy, num_gpus=config.runtime.num_gpus
@@ -231,9 +231,9 @@ def compare(case: str, records: Path, given, scratch: Path) -> dict:
         "tiles": None,
     }
     if spec["tile"]:
-        from helpers.models import config as configs
+        from helpers import models
 
-        height, width, _ = configs.from_preset(spec["preset"]).task.model.input_size
+        height, width, _ = models.from_preset(spec["preset"]).task.model.input_size
         tiles = scratch / "tiles"
         inputs.prepare_records(records, tiles, height=height, width=width, tile=spec["tile"])
         job["tiles"] = str(tiles)

@@ -53,7 +53,7 @@ def lesson(name, *, cells=("print(lesson.name)",), parameters=None, following=No
     )
     page.cells = [
         new_markdown_cell(OPENING.format(name=name)),
-        new_code_cell("import json\n\nfrom helpers.lesson import start"),
+        new_code_cell("import json\n\nfrom helpers.course import start"),
         new_code_cell(literals, metadata={"tags": ["parameters"]}),
         new_code_cell(f'lesson = start("{name}"{passed})'),
         new_markdown_cell("## Work\n\nNow to the work itself."),

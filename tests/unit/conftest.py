@@ -1,6 +1,7 @@
 """A tiny dataset, tiny configs, and one tiny training that several test files look at."""
 
 import csv
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,14 +9,14 @@ import cv2
 import numpy as np
 import pytest
 
+from helpers import evaluation, models, training
 from helpers.annotations.boxes import Annotation, Box
 from helpers.annotations.label_map import write_label_map
 from helpers.annotations.voc import write_voc
-from helpers.evaluation import scores as evaluation
-from helpers.models import config as configs
 from helpers.models.presets import PRESETS
-from helpers.records import shards
-from helpers.training import loop as training
+from helpers.records.writing import write_records
+from helpers.training.history import read_history
+from helpers.training.loop import train
 
 WIDTH, HEIGHT = 160, 96
 
@@ -49,7 +50,7 @@ def tiny_dataset(tmp_path_factory) -> Path:
 def tiny_records(tiny_dataset) -> Path:
     """The 04_records of `tiny_dataset`."""
     pytest.importorskip("tensorflow")
-    return shards.write_records(tiny_dataset, tiny_dataset.parent / "04_records", shards=1)
+    return write_records(tiny_dataset, tiny_dataset.parent / "04_records", shards=1)
 
 
 def cpu_preset(family: str) -> str:
@@ -71,11 +72,17 @@ def tiny_config(tiny_records):
         }
         if family == "ssd":
             changes |= {"task.model.head.num_filters": 16, "task.model.head.num_convs": 1}
-        config = configs.edit(configs.from_preset(cpu_preset(family)), changes | dict(edits))
-        config = configs.for_records(config, tiny_records)
-        return configs.with_budget(config, train_steps=steps, batch_size=4, learning_rate=rate)
+        config = models.edit(models.from_preset(cpu_preset(family)), changes | dict(edits))
+        config = models.for_records(config, tiny_records)
+        return models.with_budget(config, train_steps=steps, batch_size=4, learning_rate=rate)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def untrained(tiny_config):
+    """Return untrained(family): a tiny detector with random weights, built once."""
+    return functools.cache(lambda family: training.untrained_detector(tiny_config(family)))
 
 
 @dataclass(frozen=True)
@@ -114,11 +121,11 @@ def trained(tiny_dataset, tiny_records, tiny_config) -> Trained:
             raise KeyboardInterrupt
 
     options = {"label_map": label_map, "report_every": 2, "evaluate": score}
-    _, first = training.train(config, folder, on_report=stop, **options)
+    _, first = train(config, folder, on_report=stop, **options)
     first = [dict(row) for row in first]
     after_stop = {
         "files": sorted(path.name for path in folder.iterdir()),
-        "history": training.read_history(folder),
+        "history": read_history(folder),
     }
-    detector, history = training.train(config, folder, evaluate_every=40, **options)
+    detector, history = train(config, folder, evaluate_every=40, **options)
     return Trained(folder, config, label_map, detector, first, after_stop, history, score)

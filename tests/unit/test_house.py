@@ -148,3 +148,6 @@ def test_packages_offer_what_they_say():
         module = importlib.import_module(f"helpers.{package}")
         for name in getattr(module, "__all__", ()):
             assert hasattr(module, name), f"helpers.{package}.{name}"
+            # Once imported, a module of that name would hide it.
+            assert f"{package}.{name}" not in SOURCES
+            assert not (ROOT / "helpers" / package / name).is_dir()

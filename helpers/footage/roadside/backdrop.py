@@ -1,8 +1,10 @@
-"""What `helpers.roadside` drives through: woods, walls and rails, the road, the sky, the cabin.
+"""What the camera drives through: woods, walls and rails, the road, the sky, the cabin.
 
 Ribbons along the road are textures that tile; the road is one texture seen from above; the sky
 with its hills is one wide picture; the cabin is what the windscreen adds and takes away.
 """
+
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -347,13 +349,16 @@ def _skyline(rng, image, crest, horizon, haze, fade, sky):
         image[y : y + 1, x : x + bw] *= 0.8
 
 
-def cabin(rng, width: int, height: int, light: Light) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the windscreen does to the view: (gain, add, hidden).
+class Cabin(NamedTuple):
+    """What windscreen and dashboard do to the view."""
 
-    gain (H, W, 4) uint8 multiplies (255 = clear), add (H, W, 4) uint8 is added, hidden (H, W)
-    bool is where the car's inside covers the road. Drawn at half size: all of it is so near
-    that the lens has it out of focus.
-    """
+    gain: np.ndarray  # (height, width, 4) uint8, multiplies: 255 is clear
+    add: np.ndarray  # (height, width, 4) uint8, is added
+    hidden: np.ndarray  # (height, width) bool: the car's inside covers the road
+
+
+def cabin(rng, width: int, height: int, light: Light) -> Cabin:
+    """Draw windscreen and dashboard: at half size, since the lens has them out of focus."""
     gain, inside, cover = _cabin(rng, width // 2, height // 2, light)
     size = (width, height)
     gain = cv2.resize(gain, size, interpolation=cv2.INTER_LINEAR)
@@ -362,7 +367,7 @@ def cabin(rng, width: int, height: int, light: Light) -> tuple[np.ndarray, np.nd
     add = np.zeros((height, width, 4), np.uint8)
     inside = np.clip(cv2.resize(inside, size, interpolation=cv2.INTER_LINEAR) + 0.5, 0, 255)
     add[..., :3] = inside
-    return gain4, add, hidden
+    return Cabin(gain4, add, hidden)
 
 
 def _cabin(rng, width, height, light):

@@ -10,6 +10,7 @@ Everything that is random comes from the clip's seed, so the same seed gives the
 import csv
 import os
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ import numpy as np
 
 from helpers.common.artifacts import artifact
 from helpers.common.errors import CourseError
+from helpers.common.files import write_csv
 from helpers.footage.roadside import backdrop, sprites
 from helpers.footage.roadside.view import (
     FAR,
@@ -25,27 +27,18 @@ from helpers.footage.roadside.view import (
     HORIZON,
     BoxRow,
     ClipSpec,
+    Drop,
     Scene,
     Strip,
     Thing,
+    Wire,
     prepare,
     render_frame,
 )
 
 LABELS = ("speed_camera", "traffic_sign", "car")
 LIGHTS = tuple(sprites.LIGHTS)
-COLUMNS = (
-    "frame",
-    "track",
-    "label",
-    "xmin",
-    "ymin",
-    "xmax",
-    "ymax",
-    "distance_m",
-    "visibility",
-    "difficult",
-)
+COLUMNS = tuple(field.name for field in fields(BoxRow))
 LICENCE = "CC0-1.0, rendered by this course"
 
 
@@ -158,13 +151,15 @@ def render_roadside(
                 except BaseException:
                     pool.shutdown(wait=False, cancel_futures=True)
                     raise
-    with open(Path(folder) / "sources.csv", "w", newline="", encoding="utf-8") as rows:
-        writer = csv.writer(rows, lineterminator="\n")
-        writer.writerow(("file", "licence", "origin"))
-        for spec in specs:
-            writer.writerow(
-                (f"clips/{spec.name}.mp4", LICENCE, f"helpers.roadside seed {spec.seed}")
-            )
+    rows = (
+        {
+            "file": f"clips/{spec.name}.mp4",
+            "licence": LICENCE,
+            "origin": f"roadside, seed {spec.seed}",
+        }
+        for spec in specs
+    )
+    write_csv(Path(folder) / "sources.csv", ("file", "licence", "origin"), rows)
     return {"clips": clips, "frames": total}
 
 
@@ -477,7 +472,7 @@ def _place_pylons(scene, rng, art, sky, end):
         scene.things.append(Thing([mast], float(x), float(s)))
     for arm in arms:
         for across in (-0.45, 0.45):
-            scene.wires.append((x + across * width, height * (1 - arm) - 0.8, start, step))
+            scene.wires.append(Wire(x + across * width, height * (1 - arm) - 0.8, start, step))
 
 
 def _bridge(rng, sky):
@@ -565,8 +560,7 @@ def _cast_shadow(thing: Thing, sky) -> None:
     thing.quads.append(sprites.Quad(np.float32(at), dark, True, "shadow"))
 
 
-def _drops(rng, spec):
-    """Drops on the windscreen: (born s, x, y px, bend x, bend y (n, n), shade (n, n, 4))."""
+def _drops(rng, spec) -> list[Drop]:
     drops = []
     scale = spec.width / 1280
     for _ in range(620):
@@ -581,7 +575,8 @@ def _drops(rng, spec):
         shade = np.clip(255 * (1 - 0.7 * rim * np.clip(0.6 - v, 0.1, 1)), 0, 255).astype(np.uint8)
         x, y = int(rng.uniform(0, spec.width)), int(rng.uniform(0, spec.height * 0.86))
         bends = [np.ascontiguousarray(axis * bend, np.float32) for axis in (u, v)]
-        drops.append((rng.uniform(-1.7, spec.seconds), x, y, *bends, cv2.merge([shade] * 4)))
+        born = rng.uniform(-1.7, spec.seconds)
+        drops.append(Drop(born, x, y, *bends, cv2.merge([shade] * 4)))
     return drops
 
 

@@ -1,4 +1,4 @@
-"""Light, textures and models for `helpers.roadside`: all drawn from noise, nothing loaded.
+"""Light, textures and models of the roadside: all drawn from noise, nothing loaded.
 
 A model is a list of textured quads in road coordinates (metres): x to the right, y up from the
 road, s forwards along the road. Textures are 8 bit RGBA with premultiplied alpha, lit once for
@@ -32,27 +32,72 @@ LIGHTS = {
     light.name: light
     for light in (
         Light(
-            "sun", (38, 84, 152), (158, 190, 220), (170, 188, 206), 1500.0,
-            (0.40, 0.44, 0.52), (0.86, 0.78, 0.64), 0.006, 1.2, 0.22, False,
+            name="sun",
+            sky_top=(38, 84, 152),
+            sky_low=(158, 190, 220),
+            haze=(170, 188, 206),
+            visibility=1500.0,
+            ambient=(0.40, 0.44, 0.52),
+            sun=(0.86, 0.78, 0.64),
+            shutter=0.006,
+            noise=1.2,
+            cloud=0.22,
+            lamps=False,
         ),
         Light(
-            "overcast", (138, 142, 152), (186, 188, 194), (172, 175, 182), 520.0,
-            (0.56, 0.57, 0.60), (0.06, 0.06, 0.06), 0.012, 1.8, 0.85, False,
+            name="overcast",
+            sky_top=(138, 142, 152),
+            sky_low=(186, 188, 194),
+            haze=(172, 175, 182),
+            visibility=520.0,
+            ambient=(0.56, 0.57, 0.60),
+            sun=(0.06, 0.06, 0.06),
+            shutter=0.012,
+            noise=1.8,
+            cloud=0.85,
+            lamps=False,
         ),
         Light(
-            "dusk", (36, 48, 86), (224, 150, 104), (132, 112, 116), 700.0,
-            (0.43, 0.42, 0.48), (0.34, 0.24, 0.15), 0.018, 2.6, 0.45, True,
+            name="dusk",
+            sky_top=(36, 48, 86),
+            sky_low=(224, 150, 104),
+            haze=(132, 112, 116),
+            visibility=700.0,
+            ambient=(0.43, 0.42, 0.48),
+            sun=(0.34, 0.24, 0.15),
+            shutter=0.018,
+            noise=2.6,
+            cloud=0.45,
+            lamps=True,
         ),
         Light(
-            "rain", (112, 117, 126), (150, 154, 162), (146, 150, 158), 300.0,
-            (0.43, 0.44, 0.47), (0.02, 0.02, 0.02), 0.016, 2.2, 1.0, True,
+            name="rain",
+            sky_top=(112, 117, 126),
+            sky_low=(150, 154, 162),
+            haze=(146, 150, 158),
+            visibility=300.0,
+            ambient=(0.43, 0.44, 0.47),
+            sun=(0.02, 0.02, 0.02),
+            shutter=0.016,
+            noise=2.2,
+            cloud=1.0,
+            lamps=True,
         ),
         Light(
-            "fog", (168, 171, 175), (180, 182, 185), (178, 180, 183), 130.0,
-            (0.55, 0.56, 0.57), (0.03, 0.03, 0.03), 0.014, 1.8, 1.0, True,
+            name="fog",
+            sky_top=(168, 171, 175),
+            sky_low=(180, 182, 185),
+            haze=(178, 180, 183),
+            visibility=130.0,
+            ambient=(0.55, 0.56, 0.57),
+            sun=(0.03, 0.03, 0.03),
+            shutter=0.014,
+            noise=1.8,
+            cloud=1.0,
+            lamps=True,
         ),
     )
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
-"""How `helpers.roadside` sees a scene: projection, drawing from far to near, glass, boxes.
+"""How the dashcam sees a scene: projection, drawing from far to near, glass, boxes.
 
 A point of the road at `s` metres along it, `x` to the right and `y` up is seen at depth
 Z = s - s_camera, at X = x - x_camera + bend(Z) and Y = y + climb(Z). A pinhole camera takes this
 into the canvas; the lens, the windscreen and the sensor make the frame of it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -94,6 +96,61 @@ class Strip:
     ppm: float  # px per metre of the texture
 
 
+class Wire(NamedTuple):
+    """A power line between masts that stand every `step` metres from `start` on."""
+
+    x: float
+    y: float
+    start: float
+    step: float
+
+
+class Drop(NamedTuple):
+    """A drop on the windscreen, which falls at second `born` with its corner at pixel x, y."""
+
+    born: float
+    x: int
+    y: int
+    bend_x: np.ndarray  # (n, n) float32, pixels
+    bend_y: np.ndarray
+    shade: np.ndarray  # (n, n, 4) uint8
+
+
+class Patch(NamedTuple):
+    """A quad of one frame, projected and ready to be drawn."""
+
+    quad: sprites.Quad
+    points: np.ndarray  # (4, 2) canvas pixels
+    bounds: list[float]  # left, top, right, bottom, pixels
+    span: np.ndarray  # share of the texture's width that is in front of the camera, from and to
+    level: int  # of the texture's pyramid
+    haze: float  # 0 to 1
+    smear: list[int]  # motion blur across and down, pixels
+    limit: int  # first canvas row that nearer ground hides
+    ident: int  # track of a labelled thing, else 0
+    solid: bool  # it hides what is behind it
+
+
+class Outline(NamedTuple):
+    """Where a labelled thing was drawn in a frame."""
+
+    thing: "Thing"
+    points: np.ndarray  # (n, 2) canvas pixels along its edges
+    pixels: int  # that it covered when it was drawn
+    distance: float  # m
+
+
+class Job(NamedTuple):
+    """Something to be drawn. Sorted, jobs go from far to near; `number` keeps equal ones apart."""
+
+    slab: int  # minus the octave of the depth
+    band: int  # minus the rank of the lane beside the road
+    depth: float  # minus the metres
+    number: int
+    draw: Callable
+    arguments: tuple
+
+
 @dataclass
 class Scene:
     """A whole clip, ready to be drawn frame by frame in any order."""
@@ -107,12 +164,12 @@ class Scene:
     sway: np.ndarray  # (frames, 4): pitch px, roll rad, exposure factor, height m
     ground: sprites.Texture
     panorama: np.ndarray
-    cabin: tuple  # gain, add, hidden
+    cabin: backdrop.Cabin
     grain: np.ndarray
     things: list[Thing] = field(default_factory=list)
     strips: list[Strip] = field(default_factory=list)
-    wires: list[tuple] = field(default_factory=list)  # x, y, s of a mast, step
-    drops: list[tuple] = field(default_factory=list)
+    wires: list[Wire] = field(default_factory=list)
+    drops: list[Drop] = field(default_factory=list)
     streaks: np.ndarray | None = None
     tone: np.ndarray | None = None  # (256,) uint8: brightness in, brightness out
     sharpening: float = 0.0  # share of the detail that the camera adds
@@ -149,7 +206,7 @@ def prepare(scene: Scene) -> Scene:
     y = np.arange(spec.height, dtype=np.float32) + 0.5 - spec.height / 2
     gain = (1 + BARREL * _radius2(x[None], y[:, None], spec)) / (1 + BARREL) * FILL
     lens = ((x[None] * gain).astype(np.float32), (y[:, None] * gain).astype(np.float32))
-    open_rows = np.flatnonzero(~scene.cabin[2].all(1))
+    open_rows = np.flatnonzero(~scene.cabin.hidden.all(1))
     rows = int(open_rows[-1]) + 1 if len(open_rows) else spec.height
     scene.tables = {
         "quads": quads,
@@ -291,36 +348,36 @@ def _draw_ground(view):
         view.canvas[rows[a] : rows[a] + (b - a)] = part
 
 
-def _draw_objects(view) -> dict:
+def _draw_objects(view) -> dict[int, Outline]:
     """Everything that stands on the ground, far to near.
 
     Slabs of an octave in depth go from far to near; within one, what lies further from the
     road goes first, because a ribbon hides all that stands behind it; then by depth. Returns
-    track -> (thing, outline (N, 2), pixels drawn, distance) of the labelled things.
+    track -> Outline of the labelled things.
     """
-    order = []
-    _queue_strips(view, order)
-    outlines = _queue_things(view, order)
-    order.sort(key=lambda entry: entry[:4])
+    jobs: list[Job] = []
+    outlines: dict[int, Outline] = {}
+    _queue_strips(view, jobs)
+    _queue_things(view, jobs, outlines)
     wired = not view.scene.wires
-    for slab, *_, draw, what in order:
-        if not wired and slab > -WIRES_FROM_SLAB:
+    for job in sorted(jobs, key=lambda job: job[:4]):
+        if not wired and job.slab > -WIRES_FROM_SLAB:
             _draw_wires(view)
             wired = True
-        draw(view, *what)
+        job.draw(view, *job.arguments)
     if not wired:
         _draw_wires(view)
     return outlines
 
 
-def _queue_things(view, order) -> dict:
+def _queue_things(view, jobs: list[Job], outlines: dict[int, Outline]) -> None:
     tables, scene = view.tables, view.scene
     corners = tables["corners"].copy()
     corners[..., 2] += (tables["speed"] * view.time - view.s)[:, None]
     nearest, farthest = corners[..., 2].min(1), corners[..., 2].max(1)
     index = np.flatnonzero((farthest > NEAR) & (nearest < FAR))
     if not len(index):
-        return {}
+        return
     corners, nearest = corners[index], nearest[index]
     spans = np.tile([0.0, 1.0], (len(index), 1))
     usable = np.ones(len(index), bool)
@@ -352,40 +409,37 @@ def _queue_things(view, order) -> dict:
     layer = tables["layer"][index]
     sequence = np.lexsort((-depth, layer, owner))
     starts = np.r_[np.flatnonzero(np.r_[True, np.diff(owner[sequence]) > 0]), len(sequence)]
-    reach = np.concatenate([low, high], 1).tolist()
-    level, haze, smear, limit = level.tolist(), haze.tolist(), smear.tolist(), limit.tolist()
-    ident, layer, shown, owner = ident.tolist(), layer.tolist(), shown.tolist(), owner.tolist()
-    sequence = sequence.tolist()
-    outlines = {}
+    # As Python's numbers: thousands of quads are looked at one by one, which NumPy does slowly.
+    columns = (np.concatenate([low, high], 1), level, haze, smear, limit, ident, layer == 1)
+    values = list(zip(*(column.tolist() for column in columns), strict=True))
     for a, b in pairwise(starts):
-        group = sequence[a:b]
+        group = sequence[a:b].tolist()
         thing = scene.things[owner[group[0]]]
         z = thing.s + thing.speed * view.time - view.s
-        drawn = [k for k in group if shown[k]]
-        if not drawn:
+        patches = [
+            Patch(tables["quads"][index[k]], pixels[k], bounds, spans[k], *others)
+            for k in group
+            if shown[k]
+            for bounds, *others in [values[k]]
+        ]
+        if not patches:
             continue
-        calls = [
-            (tables["quads"][index[k]], pixels[k], reach[k], spans[k], level[k], haze[k],
-             smear[k], limit[k], ident[k], layer[k] == 1)
-            for k in drawn
-        ]  # fmt: skip
         points = None
         if thing.label:
             mine = [k for k in group if ident[k] and usable[k]]
             points = _edge_points(pixels[mine]) if mine else None
-
         slab = max(0, int(np.floor(np.log2(max(z, NEAR)))))
         band = tables["bands"][owner[group[0]]]
-        what = (calls, thing, points, z, outlines)
-        order.append((-slab, -band, -z, len(order), _draw_thing, what))
-    return outlines
+        arguments = (patches, thing, points, z, outlines)
+        jobs.append(Job(-slab, -band, -z, len(jobs), _draw_thing, arguments))
 
 
-def _draw_thing(view, calls, thing, points, z, outlines) -> None:
-    for call in calls:
-        _draw_quad(view, *call)
+def _draw_thing(view, patches: list[Patch], thing: Thing, points, z: float, outlines) -> None:
+    for patch in patches:
+        _draw_patch(view, patch)
     if points is not None:
-        outlines[thing.track] = (thing, points, _pixels(view, thing.track, points), z)
+        pixels = _pixels(view, thing.track, points)
+        outlines[thing.track] = Outline(thing, points, pixels, z)
 
 
 def _edge_points(quads: np.ndarray) -> np.ndarray:
@@ -420,9 +474,9 @@ def _clip_near(corners):
     return out, (low, high)
 
 
-def _draw_quad(view, quad, points, reach, span, level, haze, smear, limit, ident, marks):
-    """Warp one textured quad into the canvas; `marks` says that it hides what is behind it."""
-    x0, y0, x1, y1 = reach
+def _draw_patch(view, patch: Patch) -> None:
+    """Warp one textured quad into the canvas."""
+    points, (x0, y0, x1, y1) = patch.points, patch.bounds
     fade, width = 1.0, x1 - x0
     if width < 1.6:  # thinner than a pixel: keep a width, lower the cover
         fade = max(width, 0.02) / 1.6
@@ -430,16 +484,16 @@ def _draw_quad(view, quad, points, reach, span, level, haze, smear, limit, ident
         points = (points - (centre, 0)) * (1.6 / max(width, 0.02), 1.0) + (centre, 0)
     elif min(width, y1 - y0) > 8:  # closes the seams between faces
         points = points + np.sign(points - points.mean(0)) * 0.3
-    bx, by = min(41, smear[0]), min(25, smear[1])
+    bx, by = min(41, patch.smear[0]), min(25, patch.smear[1])
     left, top = max(0, int(x0) - 2 - bx), max(0, int(y0) - 2 - by)
     right = min(view.width, int(x1) + 3 + bx)
-    low = min(view.height, limit, int(y1) + 3 + by)
+    low = min(view.height, patch.limit, int(y1) + 3 + by)
     if right <= left or low <= top:
         return
-    levels = quad.texture.levels
-    image = levels[min(max(level, 0), len(levels) - 1)]
+    levels = patch.quad.texture.levels
+    image = levels[min(max(patch.level, 0), len(levels) - 1)]
     h, w = image.shape[:2]
-    a, b = span[0] * w - 0.5, span[1] * w - 0.5
+    a, b = patch.span[0] * w - 0.5, patch.span[1] * w - 0.5
     source = np.array([(a, -0.5), (b, -0.5), (b, h - 0.5), (a, h - 0.5)], np.float32)
     target = (points - (left + 0.5, top + 0.5)).astype(np.float32)
     matrix = cv2.getPerspectiveTransform(source, target)
@@ -448,7 +502,8 @@ def _draw_quad(view, quad, points, reach, span, level, haze, smear, limit, ident
         rgba = cv2.blur(rgba, (max(1, bx), max(1, by)), borderType=cv2.BORDER_CONSTANT)
     if fade < 1:
         rgba = cv2.convertScaleAbs(rgba, alpha=fade)
-    _blend(view, left, top, right, low, rgba, haze, ident if marks else None)
+    ident = patch.ident if patch.solid else None
+    _blend(view, left, top, right, low, rgba, patch.haze, ident)
 
 
 def _blend(view, left, top, right, low, rgba, haze, ident):
@@ -477,7 +532,7 @@ def _blend(view, left, top, right, low, rgba, haze, ident):
         view.ids[y0:y1, x0:x1][part > 127] = 0
 
 
-def _queue_strips(view, order) -> None:
+def _queue_strips(view, jobs: list[Job]) -> None:
     """Cut the ribbons at CUTS and queue each piece that the camera sees."""
     ribbons, depths, points = [], [], []
     for strip, band in zip(view.scene.strips, view.tables["strip_bands"], strict=True):
@@ -504,7 +559,7 @@ def _queue_strips(view, order) -> None:
             haze = (hazes[k] + hazes[k + 1]) / 2
             piece = (strip, depths[k], depths[k + 1], feet[k], feet[k + 1], limits[k], haze)
             # Within the slab the farther piece goes first.
-            order.append((-slabs[k], -band, -depths[k], len(order), _draw_piece, piece))
+            jobs.append(Job(-slabs[k], -band, -depths[k], len(jobs), _draw_piece, piece))
         start += count
 
 
@@ -540,9 +595,10 @@ def _draw_wires(view):
     """Power lines: thin, so drawn as lines, already faded into the haze."""
     colour = (*(0.5 * np.float32(view.scene.light.haze) + 16).tolist(), 255.0)
     s = np.arange(3.0, 260.0, 4.0)
-    for x, y, start, step in view.scene.wires:
-        phase = ((s + view.s - start) % step) / step
-        points = view.project(np.stack([np.full_like(s, x), y - 4.8 * phase * (1 - phase), s], 1))
+    for wire in view.scene.wires:
+        phase = ((s + view.s - wire.start) % wire.step) / wire.step
+        sag = wire.y - 4.8 * phase * (1 - phase)
+        points = view.project(np.stack([np.full_like(s, wire.x), sag, s], 1))
         at = np.clip(np.round(points * 8), -60000, 60000).astype(np.int32)
         cv2.polylines(view.canvas, [at], False, colour, 1, cv2.LINE_AA, 3)
 
@@ -551,8 +607,7 @@ def _through_the_glass(view, index) -> np.ndarray:
     """Lens, windscreen, sensor: the canvas becomes the frame that a dashcam records."""
     scene, spec, rows = view.scene, view.spec, view.tables["rows"]
     map_x, map_y = _look(view, slice(0, rows), slice(None))
-    gain, add, _ = scene.cabin
-    gain = gain[:rows]
+    gain = scene.cabin.gain[:rows]
     offset = np.random.default_rng([spec.seed, 7, index]).integers(0, 96, 4)
     if scene.streaks is not None:
         dx, dy = int(offset[2]) * 2, int(offset[3]) * 2
@@ -566,7 +621,7 @@ def _through_the_glass(view, index) -> np.ndarray:
         view.canvas, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     cv2.multiply(image[:rows], gain, image[:rows], view.exposure / 255)
-    cv2.add(image, add, image)
+    cv2.add(image, scene.cabin.add, image)
     grain = scene.grain[offset[0] : offset[0] + spec.height, offset[1] : offset[1] + spec.width]
     if scene.tone is not None:
         image = cv2.LUT(image, scene.tone)
@@ -590,18 +645,19 @@ def _wet_glass(scene, index, map_x, map_y, gain):
     """Bend the view at every drop that the wiper has not taken since it fell."""
     now, (rows, width) = index / FPS, map_x.shape
     period, stroke = 1.7, 0.55  # s
-    for born, x, y, dx, dy, shade in scene.drops:
+    for drop in scene.drops:
+        x, y = drop.x, drop.y
         passes = x / width * stroke
         wiped = np.floor((now - passes) / period) * period + passes
-        if not wiped < born <= now:
+        if not wiped < drop.born <= now:
             continue
-        h, w = min(dx.shape[0], rows - y), min(dx.shape[1], width - x)
+        h, w = min(drop.shade.shape[0], rows - y), min(drop.shade.shape[1], width - x)
         if h <= 0 or w <= 0:
             continue
-        map_x[y : y + h, x : x + w] += dx[:h, :w]
-        map_y[y : y + h, x : x + w] += dy[:h, :w]
+        map_x[y : y + h, x : x + w] += drop.bend_x[:h, :w]
+        map_y[y : y + h, x : x + w] += drop.bend_y[:h, :w]
         roi = gain[y : y + h, x : x + w]
-        cv2.multiply(roi, shade[:h, :w], roi, 1 / 255)
+        cv2.multiply(roi, drop.shade[:h, :w], roi, 1 / 255)
 
 
 def _distort(points: np.ndarray, spec, roll: float) -> np.ndarray:
@@ -617,7 +673,7 @@ def _distort(points: np.ndarray, spec, roll: float) -> np.ndarray:
     return p * (r / far)[:, None] + centre
 
 
-def _boxes(view, index, drawn) -> list[BoxRow]:
+def _boxes(view, index: int, drawn: dict[int, Outline]) -> list[BoxRow]:
     """Tight boxes of what can be seen, in the output image.
 
     The sides come from the projected outline. Where an end of the object is hidden (a hedge
@@ -630,27 +686,28 @@ def _boxes(view, index, drawn) -> list[BoxRow]:
     if not drawn:
         return rows
     tracks = sorted(drawn)
-    outlines = _distort(np.concatenate([drawn[track][1] for track in tracks]), spec, view.roll)
-    ends = np.cumsum([len(drawn[track][1]) for track in tracks])
+    outlines = _distort(np.concatenate([drawn[t].points for t in tracks]), spec, view.roll)
+    ends = np.cumsum([len(drawn[t].points) for t in tracks])
     for track, points in zip(tracks, np.split(outlines, ends[:-1]), strict=True):
-        thing, outline, count, z = drawn[track]
+        outline = drawn[track]
         low, high = points.min(0), points.max(0)
         full = np.concatenate([np.maximum(low, 0), np.minimum(high, (spec.width, spec.height))])
         width, height = (full[2:] - full[:2]).tolist()
-        if count == 0 or width < 1 or height < LISTED_HEIGHT * lines:
+        if outline.pixels == 0 or width < 1 or height < LISTED_HEIGHT * lines:
             continue
         left, top = np.floor(full[:2]).astype(int)
         right, bottom = np.ceil(full[2:]).astype(int)
         roi = (slice(top, bottom), slice(left, right))
         ids = cv2.remap(view.ids, *_look(view, *roi), cv2.INTER_NEAREST, borderValue=0)
-        seen = (ids == track) & ~view.scene.cabin[2][roi]
+        seen = (ids == track) & ~view.scene.cabin.hidden[roi]
         if not seen.any():
             continue
         # What is beside the camera has no end in the image plane: count it up to a margin only.
         size = np.array([spec.width, spec.height])
         whole = np.minimum(high, (1 + MARGIN) * size) - np.maximum(low, -MARGIN * size)
         inside = float(np.prod(full[2:] - full[:2]) / max(1e-6, np.prod(whole)))
-        behind = _pixels(view, track, outline) / count  # not hidden by nearer things
+        # The part that nearer things do not hide.
+        behind = _pixels(view, track, outline.points) / outline.pixels
         visible = float(inside * behind * seen.sum() / max(1, np.count_nonzero(ids == track)))
         across, down = np.flatnonzero(seen.any(0)), np.flatnonzero(seen.any(1))
         sides = (left + across[0], top + down[0], left + across[-1] + 1, top + down[-1] + 1)
@@ -661,5 +718,6 @@ def _boxes(view, index, drawn) -> list[BoxRow]:
         if visible < LISTED_VISIBILITY or height < LISTED_HEIGHT * lines:
             continue
         difficult = int(height < DIFFICULT_HEIGHT * lines or visible < DIFFICULT_VISIBILITY)
-        rows.append(BoxRow(index, track, thing.label, *box, float(z), visible, difficult))
+        label, distance = outline.thing.label, float(outline.distance)
+        rows.append(BoxRow(index, track, label, *box, distance, visible, difficult))
     return rows

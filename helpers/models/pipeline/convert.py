@@ -1,60 +1,47 @@
-"""Configs of the old Object Detection API (`pipeline.config`) become Model Garden configs.
+"""Configs of the old Object Detection API (`pipeline.config`) become Model Garden
 
-    config, report = convert("pipeline.config")
+    config, report = convert_pipeline("pipeline.config")
 
 The config is the nearest preset of `models.PRESETS`, edited by what the file says. The report
-has one row for each field of the file, so that nothing is lost without a word, and names the
+has one row for each field of the file, so that nothing is lost silently, and names the
 mistakes that the file brought along.
 """
 
-import math
-import re
 import sys
 from pathlib import Path
 
 from helpers.common.errors import CourseError
-from helpers.models import config as configs
-from helpers.models.pipeline import model as pipeline_model
-from helpers.models.pipeline import prototext, training
+from helpers.models.config import edit, flatten, from_preset, save_config
+from helpers.models.config_check import check_config
+from helpers.models.pipeline import model, prototext, training
 from helpers.models.pipeline.draft import (
     APPROXIMATED,
-    BUILT_IN,
     MODEL,
     PARSER,
     TAKEN,
     Draft,
     Report,
-    below,
-    get,
-    mistaken,
-    no_counterpart,
-    now,
-    put,
-    take,
+    leaves_below,
 )
 from helpers.models.pipeline.fields import (
-    ALWAYS,
-    DEFAULTS,
-    EXTRACTORS,
-    FALLBACK,
-    SAME_FASTER_RCNN,
-    SAME_SSD,
-    Known,
-    groups,
-    nearest,
+    counterparts,
+    find_extractor,
+    find_field,
+    guess_field,
+    messages,
+    typed,
 )
-from helpers.models.pipeline.prototext import Enum, Leaf, show
 
 
-def convert_pipeline(path: Path | str):
+def convert_pipeline(path: Path | str) -> tuple:
     """Convert a `pipeline.config` of the old API.
 
-    What it says of the data stays as it stands: `config.for_records` fills in records of this
-    course, `config.with_budget` another length. Augmentation that it does not list is off.
+    What it says of the data stays as it stands: `models.for_records` fills in records of this
+    course, `models.with_budget` another length. Augmentation that it does not list is off.
 
     Returns:
-        (config, report): a Model Garden `ExperimentConfig` that `config.check` accepts, and a
-        Report.
+        (config, report): a Model Garden `ExperimentConfig` that `models.check_config` accepts, and
+        a `Report`.
 
     Raises:
         CourseError: the file is missing, is not in protobuf's text format, gives a field a value
@@ -62,26 +49,27 @@ def convert_pipeline(path: Path | str):
             a model without any kin in Model Garden.
     """
     draft = _open(path)
-    _choose(draft)
-    for step in (
-        pipeline_model.classes,
-        pipeline_model.levels,
-        pipeline_model.size,
-        pipeline_model.anchors,
-        pipeline_model.layers,
-        pipeline_model.losses,
-        pipeline_model.detections,
+    _choose_preset(draft)
+    for rule in (
+        model.classes,
+        model.levels,
+        model.size,
+        model.anchors,
+        model.layers,
+        model.losses,
+        model.detections,
         training.training,
         training.optimizer,
         training.augmentation,
         training.checkpoint,
         training.data,
         training.evaluation,
-        _same,
+        _same_value,
+        _built_in,
         _rest,
     ):
-        step(draft)
-    config = configs.edit(configs.from_preset(draft.preset), draft.changes)
+        rule(draft)
+    config = edit(from_preset(draft.preset), draft.changes)
     _check(draft, config)
     rows = sorted(draft.rows.values(), key=lambda row: row.line)
     mistakes = sorted(draft.mistakes, key=lambda mistake: mistake.line or 0)
@@ -89,9 +77,9 @@ def convert_pipeline(path: Path | str):
 
 
 def _check(draft: Draft, config) -> None:
-    """As `config.check`, but name the field of the file that set the faulty key."""
+    """As `check_config`, but name the field of the file that set the faulty key."""
     try:
-        configs.check_config(config)
+        check_config(config)
     except CourseError as error:
         key = str(error).split(": ")[1]
         rows = [row for row in draft.rows.values() if f"{key}:" in row.key or f"{key}," in row.key]
@@ -103,138 +91,86 @@ def _open(path: Path | str) -> Draft:
     """Read the file and hold each field against the table of known ones."""
     leaves, known = {}, {}
     for leaf in prototext.leaves(prototext.read(path)):
-        known[leaf.path] = _find(leaf, path)
-        leaves[leaf.path] = _typed(leaf, known[leaf.path], path)
-    kinds = [name for name in groups()["Model"] if any(below(f"model.{name}", leaves))]
+        known[leaf.path] = find_field(leaf, path)
+        leaves[leaf.path] = typed(leaf, known[leaf.path], path)
+    kinds = [name for name in messages()["Model"] if leaves_below(f"model.{name}", leaves)]
     if not kinds:
         raise CourseError(
             f"{path}: no model {{ ssd {{ … }} }} or model {{ faster_rcnn {{ … }} }} in it; "
             "give a pipeline.config"
         )
-    if kinds[0] not in FALLBACK:
+    kind, presets = kinds[0], counterparts("fallback")
+    if kind not in presets:
+        line = leaves_below(f"model.{kind}", leaves)[0].line
         raise CourseError(
-            f"{path}:{below(f'model.{kinds[0]}', leaves)[0].line}: model.{kinds[0]} has no kin "
-            f"among Model Garden's detectors here; take the preset {FALLBACK['ssd']!r}"
+            f"{path}:{line}: model.{kind} has no kin among Model Garden's detectors here; "
+            f"take the preset {presets['ssd']!r}"
         )
-    return Draft(str(path), kinds[0], leaves, known)
+    return Draft(str(path), kind, leaves, known)
 
 
-def _find(leaf: Leaf, path) -> Known | None:
-    """Look the field up; None when the old API has no such field."""
-    place = f"{path}:{leaf.line}: {leaf.path}"
-    group, known = "Pipeline", None
-    names = _names(leaf.path)
-    for depth, (name, bare) in enumerate(names):
-        if group == "Any":
-            return known
-        if group not in groups():
-            raise CourseError(f"{place}: {names[depth - 1][0]} takes a value, not {{ … }}")
-        known = groups()[group].get(bare)
-        if known is None:
-            return None
-        if bare != name and not known.repeated and known.kind != "Any":
-            raise CourseError(f"{place}: {bare} is given more than once; delete all but one")
-        group = known.kind
-    return known
-
-
-def _names(path: str) -> list[tuple[str, str]]:
-    """The names of a path, from the outermost, each as it stands and without its number."""
-    names = re.findall(r"\[[^\]]*\]|(?:[^.\[]|\[\d+\])+", path)
-    return [(name, re.sub(r"(?<=.)\[\d+\]$", "", name)) for name in names]
-
-
-def _typed(leaf: Leaf, known: Known | None, path) -> Leaf:
-    """The leaf with its value as the type that is known, and a repeated one as a list."""
-    if known is None or known.kind == "Any":
-        return leaf
-    place = f"{path}:{leaf.line}: {leaf.path}"
-    if known.kind in groups():
-        if leaf.value != {}:
-            raise CourseError(f"{place}: {show(leaf.value)}: write {{ … }} after this name")
-        return leaf
-    values = leaf.value if isinstance(leaf.value, list) else [leaf.value]
-    if len(values) > 1 and not known.repeated:
-        raise CourseError(f"{place} is given more than once; delete all but one")
-    if known.kind == "bool":
-        words = {"t": True, "f": False, "1": True, "0": False}
-        values = [words.get(str(value), value) for value in values]
-    for value in values:
-        if not _is(value, known.kind):
-            what = {
-                "int": "a whole number",
-                "float": "a number",
-                "bool": "true or false",
-                "text": "a text in quotes",
-                "enum": "a bare word",
-            }[known.kind]
-            raise CourseError(f"{place}: {show(value)}: give {what}")
-    return leaf._replace(value=list(values) if known.repeated else values[0])
-
-
-def _is(value, kind: str) -> bool:
-    if isinstance(value, bool) or kind == "bool":
-        return isinstance(value, bool) and kind == "bool"
-    return {
-        "int": isinstance(value, int),
-        "float": isinstance(value, (int, float)) and math.isfinite(value),
-        "text": isinstance(value, str) and not isinstance(value, Enum),
-        "enum": isinstance(value, (Enum, int)),
-    }[kind]
-
-
-def _choose(draft: Draft) -> None:
+def _choose_preset(draft: Draft) -> None:
     """The preset, by the feature extractor."""
     path = f"model.{draft.kind}.feature_extractor.type"
-    name = get(draft, path)
-    draft.preset = FALLBACK[draft.kind]
+    name = draft.get(path)
+    draft.preset = counterparts("fallback")[draft.kind]
     if name is None:
-        mistaken(draft, path, f"missing: no backbone is named; the preset {draft.preset} is taken")
+        said = f"missing: no backbone is named; the preset {draft.preset} is taken"
+        draft.note_mistake(path, said)
     else:
-        place = f"{draft.path}:{draft.leaves[path].line}: {path}: {name!r}"
-        family = "faster_rcnn" if name.startswith("faster_rcnn") else "ssd"
-        found = [e for e in EXTRACTORS if re.fullmatch(e.pattern, name)]
-        if "efficientnet" in name:
-            raise CourseError(
-                f"{place}: EfficientDet has no kin among Model Garden's detectors here; "
-                "take the preset 'ssd_resnet50_fpn_640', or 'ssd_mobilenet_v2_fpn' for the edge"
-            )
-        if not found:
-            raise CourseError(
-                f"{place} is unknown; name one such as ssd_mobilenet_v2_fpn_keras, "
-                "ssd_resnet50_v1_fpn_keras or faster_rcnn_resnet50"
-            )
-        if family != draft.kind:
-            raise CourseError(
-                f"{place} does not belong into model.{draft.kind}; move it into model.{family}"
-            )
-        _, draft.preset, changes, remark = found[0]
-        draft.changes.update(changes)
-        model = " ".join(str(value) for value in changes.values() if isinstance(value, (str, int)))
-        become = f"preset {draft.preset}" + (f" with {model}" if model else "")
-        put(draft, path, APPROXIMATED if remark else TAKEN, become, remark)
-    draft.base = configs.flatten(configs.from_preset(draft.preset).as_dict())
+        found = _extractor(draft, path, name)
+        draft.preset = found.preset
+        draft.changes.update(found.changes)
+        beyond = " ".join(str(value) for value in found.changes.values())
+        become = f"preset {draft.preset}" + (f" with {beyond}" if beyond else "")
+        draft.record(path, APPROXIMATED if found.remark else TAKEN, become, found.remark)
+    draft.base = flatten(from_preset(draft.preset).as_dict())
     if f"{MODEL}.backbone.type" in draft.changes:  # its keys replace the preset's
         draft.base[f"{MODEL}.backbone.mobilenet.filter_size_scale"] = 1.0
         draft.base.pop(f"{MODEL}.backbone.resnet.depth_multiplier", None)
         draft.base.pop(f"{MODEL}.backbone.resnet.bn_trainable", None)
 
 
-def _same(draft: Draft) -> None:
-    """Fields that only change their name, and those that Model Garden has no choice about."""
-    model = f"model.{draft.kind}"
-    for path, keys in (SAME_SSD if draft.kind == "ssd" else SAME_FASTER_RCNN).items():
-        take(draft, f"{model}.{path}", *keys)
-        if path in DEFAULTS and below(f"{model}.{path}".rpartition(".")[0], draft.leaves):
+def _extractor(draft: Draft, path: str, name: str):
+    place = f"{draft.path}:{draft.leaves[path].line}: {path}: {name!r}"
+    if "efficientnet" in name:
+        raise CourseError(
+            f"{place}: EfficientDet has no kin among Model Garden's detectors here; "
+            "take the preset 'ssd_resnet50_fpn_640', or 'ssd_mobilenet_v2_fpn' for the edge"
+        )
+    found = find_extractor(name)
+    if found is None:
+        raise CourseError(
+            f"{place} is unknown; name one such as ssd_mobilenet_v2_fpn_keras, "
+            "ssd_resnet50_v1_fpn_keras or faster_rcnn_resnet50"
+        )
+    family = "faster_rcnn" if name.startswith("faster_rcnn") else "ssd"
+    if family != draft.kind:
+        raise CourseError(
+            f"{place} does not belong into model.{draft.kind}; move it into model.{family}"
+        )
+    return found
+
+
+def _same_value(draft: Draft) -> None:
+    """Fields that only change their name."""
+    prefix, defaults = f"model.{draft.kind}", counterparts("defaults")
+    for path, keys in counterparts(draft.kind).items():
+        draft.take(f"{prefix}.{path}", *keys)
+        if path in defaults and draft.below(f"{prefix}.{path}".rpartition(".")[0]):
             for key in keys:
-                draft.changes.setdefault(key, DEFAULTS[path])
+                draft.changes.setdefault(key, defaults[path])
     high, low = f"{PARSER}.match_threshold", f"{PARSER}.unmatched_threshold"
-    if draft.kind == "ssd" and now(draft, low) > now(draft, high):
-        draft.changes[low] = now(draft, high)
+    if draft.kind == "ssd" and draft.setting(low) > draft.setting(high):
+        draft.changes[low] = draft.setting(high)
+
+
+def _built_in(draft: Draft) -> None:
+    """Fields that ask for what Model Garden does in any case."""
     for path, leaf in draft.leaves.items():
-        for end, value in ALWAYS.items():
+        for end, value in counterparts("built_in").items():
             if f".{path}".endswith(f".{end}") and leaf.value == value:
-                put(draft, path, TAKEN, BUILT_IN, "")
+                draft.built_in(path)
 
 
 def _rest(draft: Draft) -> None:
@@ -243,30 +179,19 @@ def _rest(draft: Draft) -> None:
         if path in draft.rows:
             continue
         if known is None:
-            guess = _guess(path)
-            no_counterpart(draft, path, f"unknown to the old API; {guess}")
-            mistaken(draft, path, f"no such field, the old API refuses the file; {guess}")
+            guess = guess_field(path)
+            draft.no_counterpart(path, f"unknown to the old API; {guess}")
+            draft.note_mistake(path, f"no such field, the old API refuses the file; {guess}")
         elif known.advice:
-            no_counterpart(draft, path, known.advice)
-        elif get(draft, path) == {}:
-            put(draft, path, TAKEN, BUILT_IN, "empty: the defaults")
+            draft.no_counterpart(path, known.advice)
+        elif draft.get(path) == {}:
+            draft.built_in(path, "empty: the defaults")
         else:
-            no_counterpart(draft, path, "not used: another setting of the file counts")
-
-
-def _guess(path: str) -> str:
-    """The known field that an unknown one is likely to mean."""
-    group = "Pipeline"
-    for _, bare in _names(path):
-        known = groups().get(group, {}).get(bare)
-        if known is None:
-            return nearest(bare, group)
-        group = known.kind
-    return ""
+            draft.no_counterpart(path, "not used: another setting of the file counts")
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m helpers.pipeline_config pipeline.config [out.yaml]`"""
+    """`python -m helpers.pipeline_config pipeline.config [out.yaml]`; return the exit status."""
     if len(arguments) not in (1, 2):
         print("python -m helpers.pipeline_config pipeline.config [out.yaml]", file=sys.stderr)
         return 2
@@ -274,7 +199,7 @@ def main(arguments: list[str]) -> int:
         config, report = convert_pipeline(arguments[0])
         print(report)
         if len(arguments) == 2:
-            configs.save_config(config, Path(arguments[1]))
+            save_config(config, Path(arguments[1]))
     except CourseError as error:
         print(error, file=sys.stderr)
         return 1

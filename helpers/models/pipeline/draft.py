@@ -1,9 +1,10 @@
 """A conversion under way: what the old file says, what became of each field, what is left.
 
-The rules of `pipeline_model` and `pipeline_training` speak in the verbs of this module.
+The rules of `model`, `training` and `rate` speak in the verbs of `Draft`.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,7 +58,10 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Report:
-    """What became of a file: its `path`, the `preset` it became, `rows` and `mistakes`."""
+    """What became of a file: its `path`, the `preset` it became, `rows` and `mistakes`.
+
+    As a string it is the report to read: all rows by outcome, then the mistakes.
+    """
 
     path: str
     preset: str
@@ -84,7 +88,17 @@ class Report:
 
 @dataclass
 class Draft:
-    """A conversion under way: what the file says, what is settled, what the config gets."""
+    """A conversion under way.
+
+    Attributes:
+        path: of the file.
+        kind: "ssd" or "faster_rcnn".
+        leaves: what the file says, by dotted path.
+        known: what the old API knows of each of these; None for no such field.
+        preset: the preset it becomes, whose settings are `base`.
+        changes: what the config gets beyond the preset, by dotted key.
+        rows, mistakes: of the report.
+    """
 
     path: str
     kind: str
@@ -96,75 +110,69 @@ class Draft:
     rows: dict[str, Row] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
 
+    def below(self, prefix: str) -> list[Leaf]:
+        """Return the leaves at and below a path."""
+        return leaves_below(prefix, self.leaves)
 
-def below(prefix: str, leaves: dict[str, Leaf]) -> list[Leaf]:
-    """The leaves at and below a path."""
-    return [
-        leaf for path, leaf in leaves.items() if re.match(rf"{re.escape(prefix)}([.\[]|$)", path)
-    ]
+    def get(self, path: str, default: Any = None) -> Any:
+        """Return the value of a field of the file; `default` where it has none."""
+        return self.leaves[path].value if path in self.leaves else default
+
+    def setting(self, key: str) -> Any:
+        """Return the value of a key of the config as it stands."""
+        return self.changes.get(key, self.base.get(key))
+
+    def readers(self) -> list[str]:
+        """Return the paths of the readers, that of training first."""
+        found = [re.match(r"eval_input_reader(\[\d+\])?", path) for path in self.leaves]
+        return list(dict.fromkeys(["train_input_reader", *(match[0] for match in found if match)]))
+
+    def record(self, path: str, outcome: str, key: str, remark: str = "") -> None:
+        """Record what became of a field, once: the first record counts."""
+        if path in self.leaves and path not in self.rows:
+            leaf = self.leaves[path]
+            self.rows[path] = Row(path, leaf.line, show(leaf.value), outcome, key, remark)
+
+    def take(self, path: str, *keys: str, value: Any = None, remark: str = "") -> None:
+        """Set the keys to the field's value, or to `value`, which says the same in other words."""
+        if path not in self.leaves:
+            return
+        value = self.get(path) if value is None else value
+        settled = [key for key in keys if self.changes.get(key, value) != value]
+        if settled:
+            stays = assignment(settled[:1], self.changes[settled[0]])
+            self.record(path, APPROXIMATED, stays, "one for the whole model: what came first")
+            return
+        self.changes.update(dict.fromkeys(keys, value))
+        self.record(path, TAKEN, assignment(keys, value), remark)
+
+    def approximate(self, path: str, *keys: str, value: Any, remark: str) -> None:
+        """Set the keys to the value that comes nearest to the field's."""
+        if path in self.leaves:
+            self.changes.update(dict.fromkeys(keys, value))
+            self.record(path, APPROXIMATED, assignment(keys, value), remark)
+
+    def built_in(self, path: str, remark: str = "") -> None:
+        """Record that Model Garden does in any case what the field says."""
+        self.record(path, TAKEN, BUILT_IN, remark)
+
+    def no_counterpart(self, path: str, remark: str) -> None:
+        """Record what to do instead."""
+        self.record(path, NONE, "", remark)
+
+    def note_mistake(self, path: str, remark: str, *, group: str = "") -> None:
+        """Note a mistake at a field; at its `group` where the file lacks the field."""
+        path = path if path in self.leaves or not group else group
+        leaf = self.leaves.get(path)
+        self.mistakes.append(Mistake(path, leaf.line if leaf else None, remark))
 
 
-def get(draft: Draft, path: str, default=None):
-    """The value of a field of the file; `default` where it has none."""
-    return draft.leaves[path].value if path in draft.leaves else default
+def leaves_below(prefix: str, leaves: dict[str, Leaf]) -> list[Leaf]:
+    """Return the leaves at and below a path."""
+    inside = re.compile(rf"{re.escape(prefix)}([.\[]|$)")
+    return [leaf for path, leaf in leaves.items() if inside.match(path)]
 
 
-def now(draft: Draft, key: str):
-    """The value of a key of the config as it stands."""
-    return draft.changes.get(key, draft.base.get(key))
-
-
-def put(draft: Draft, path: str, outcome: str, key: str, remark: str) -> None:
-    """Enter what became of a field, once: the first to enter it counts."""
-    if path in draft.leaves and path not in draft.rows:
-        leaf = draft.leaves[path]
-        draft.rows[path] = Row(path, leaf.line, show(leaf.value), outcome, key, remark)
-
-
-def take(draft: Draft, path: str, *keys: str, value=None, remark: str = "") -> None:
-    """Set the keys to the field's value, or to `value`, which says the same in other words."""
-    if path not in draft.leaves:
-        return
-    value = get(draft, path) if value is None else value
-    settled = [key for key in keys if draft.changes.get(key, value) != value]
-    if settled:
-        stays = pair(settled[:1], draft.changes[settled[0]])
-        put(draft, path, APPROXIMATED, stays, "one for the whole model: what came first")
-        return
-    draft.changes.update(dict.fromkeys(keys, value))
-    put(draft, path, TAKEN, pair(keys, value), remark)
-
-
-def take_if(draft: Draft, path: str, value, *keys: str) -> None:
-    """As `take`, where the file says just `value`."""
-    if get(draft, path) == value:
-        take(draft, path, *keys)
-
-
-def approximate(draft: Draft, path: str, *keys: str, value, remark: str) -> None:
-    """Set the keys to what comes nearest."""
-    if path in draft.leaves:
-        draft.changes.update(dict.fromkeys(keys, value))
-        put(draft, path, APPROXIMATED, pair(keys, value), remark)
-
-
-def pair(keys, value) -> str:
-    """Keys and their new value, as a report shows them."""
+def assignment(keys: Sequence[str], value: Any) -> str:
+    """Return keys and their new value, as a report shows them."""
     return f"{', '.join(keys)}: {show(value)}"
-
-
-def no_counterpart(draft: Draft, path: str, remark: str) -> None:
-    """Enter what to do instead."""
-    put(draft, path, NONE, "", remark)
-
-
-def mistaken(draft: Draft, path: str, remark: str) -> None:
-    """Note a mistake at a field, or at a part that is missing."""
-    leaf = draft.leaves.get(path)
-    draft.mistakes.append(Mistake(path, leaf.line if leaf else None, remark))
-
-
-def readers(draft: Draft) -> list[str]:
-    """Paths of the readers, that of training first."""
-    found = [re.match(r"eval_input_reader(\[\d+\])?", path) for path in draft.leaves]
-    return list(dict.fromkeys(["train_input_reader", *(match[0] for match in found if match)]))

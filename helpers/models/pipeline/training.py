@@ -4,24 +4,8 @@ import math
 import re
 from glob import glob
 
-from helpers.models.pipeline.draft import (
-    APPROXIMATED,
-    BUILT_IN,
-    PARSER,
-    TAKEN,
-    Draft,
-    approximate,
-    below,
-    get,
-    mistaken,
-    no_counterpart,
-    now,
-    pair,
-    put,
-    readers,
-    take,
-)
-from helpers.models.pipeline.fields import SAME_READER
+from helpers.models.pipeline.draft import APPROXIMATED, PARSER, TAKEN, Draft, assignment
+from helpers.models.pipeline.fields import counterparts
 from helpers.models.pipeline.prototext import Enum, Leaf, show
 from helpers.models.pipeline.rate import schedule
 
@@ -32,57 +16,64 @@ _CROPS = "ssd_random_crop|ssd_random_crop_pad|ssd_random_crop(_pad)?_fixed_aspec
 
 def training(draft: Draft) -> None:
     """Batch, length, and how the devices share them."""
-    if not below("train_config", draft.leaves):
-        mistaken(draft, "train_config", "missing: how to train; the preset's settings are taken")
+    if not draft.below("train_config"):
+        draft.note_mistake("train_config", "missing: how to train; the preset's settings are taken")
+    _batch(draft)
+    _steps(draft)
+    path, key = "train_config.max_number_of_boxes", f"{PARSER}.max_num_instances"
+    draft.take(path, key, "task.validation_data.parser.max_num_instances")
+    path = "train_config.add_regularization_loss"
+    if draft.get(path) is False:
+        draft.changes["task.losses.l2_weight_decay"] = 0.0
+        draft.record(path, TAKEN, "task.losses.l2_weight_decay: 0")
+    draft.built_in(path)
+    path = "train_config.use_bfloat16"
+    if draft.get(path):
+        keys = ("task.train_data.dtype", "task.validation_data.dtype")
+        draft.take(path, "runtime.mixed_precision_dtype", *keys, value="bfloat16")
+    draft.built_in(path)
+
+
+def _batch(draft: Draft) -> None:
     path, key = "train_config.batch_size", "task.train_data.global_batch_size"
-    batch = get(draft, path)
+    batch = draft.get(path)
     if not batch or batch < 1:
         said = "missing (the old API took 32)" if batch is None else "no images in a step"
-        mistaken(draft, path, f"{said}; global_batch_size is set to 8")
+        draft.note_mistake(path, f"{said}; global_batch_size is set to 8")
         batch = 8
-        approximate(draft, path, key, value=8, remark="see the mistakes")
+        draft.approximate(path, key, value=8, remark="see the mistakes")
     else:
-        take(draft, path, key, remark="over all devices together")
+        draft.take(path, key, remark="over all devices together")
     draft.changes[key] = batch
-    replicas = get(draft, "train_config.replicas_to_aggregate", 1)
+    replicas = draft.get("train_config.replicas_to_aggregate", 1)
     if replicas > 1 and batch % replicas:
-        mistaken(
-            draft,
+        draft.note_mistake(
             "train_config.replicas_to_aggregate",
             f"{replicas} replicas cannot share a batch of {batch}: these come from a TPU's config, "
             f"as does the learning rate; keep one device, and rate x {batch} / the batch it was "
             "made for",
         )
+
+
+def _steps(draft: Draft) -> None:
     path, key = "train_config.num_steps", "trainer.train_steps"
-    steps = get(draft, path)
+    steps = draft.get(path)
     if not steps or steps < 1:
         said = "missing" if steps is None else str(steps)
-        mistaken(draft, path, f"{said}: training never ends; train_steps is set to 25000")
-        approximate(draft, path, key, value=25_000, remark="see the mistakes")
+        draft.note_mistake(path, f"{said}: training never ends; train_steps is set to 25000")
+        draft.approximate(path, key, value=25_000, remark="see the mistakes")
         draft.changes[key] = 25_000
     else:
-        take(draft, path, key, remark="in all, also after a resume")
-    path, key = "train_config.max_number_of_boxes", f"{PARSER}.max_num_instances"
-    take(draft, path, key, "task.validation_data.parser.max_num_instances")
-    path = "train_config.add_regularization_loss"
-    if get(draft, path) is False:
-        draft.changes["task.losses.l2_weight_decay"] = 0.0
-        put(draft, path, TAKEN, "task.losses.l2_weight_decay: 0", "")
-    put(draft, path, TAKEN, BUILT_IN, "")
-    path = "train_config.use_bfloat16"
-    if get(draft, path):
-        keys = ("task.train_data.dtype", "task.validation_data.dtype")
-        take(draft, path, "runtime.mixed_precision_dtype", *keys, value="bfloat16")
-    put(draft, path, TAKEN, BUILT_IN, "")
+        draft.take(path, key, remark="in all, also after a resume")
 
 
 def optimizer(draft: Draft) -> None:
     """The optimizer, its clipping, and its learning rate."""
     optimizer = "train_config.optimizer"
     names = {"momentum_optimizer": "sgd", "rms_prop_optimizer": "rmsprop", "adam_optimizer": "adam"}
-    found = [name for name in names if below(f"{optimizer}.{name}", draft.leaves)]
+    found = [name for name in names if draft.below(f"{optimizer}.{name}")]
     if not found:
-        mistaken(draft, optimizer, "missing: SGD with momentum 0.9 and a falling rate is taken")
+        draft.note_mistake(optimizer, "missing: SGD with momentum 0.9 and a falling rate is taken")
         found = ["momentum_optimizer"]
     path, kind = f"{optimizer}.{found[0]}", names[found[0]]
     key = f"{_OPTIMIZER}.{kind}"
@@ -98,23 +89,27 @@ def optimizer(draft: Draft) -> None:
         "adam": {"epsilon": ("epsilon", 1e-8)},
     }[kind]
     for end, (name, default) in defaults.items():
-        draft.changes[f"{key}.{end}"] = get(draft, f"{path}.{name}", default)
-        take(draft, f"{path}.{name}", f"{key}.{end}")
+        draft.changes[f"{key}.{end}"] = draft.get(f"{path}.{name}", default)
+        draft.take(f"{path}.{name}", f"{key}.{end}")
     # The old API clips nothing where the file is silent; the presets clip at 10.
-    clip = get(draft, "train_config.gradient_clipping_by_norm", 10.0)
+    clip = draft.get("train_config.gradient_clipping_by_norm", 10.0)
     draft.changes[f"{key}.global_clipnorm"] = float(clip) if clip > 0 else None
     remark = "of all gradients together" if clip > 0 else "0 clips nothing"
-    shown = pair([f"{key}.global_clipnorm"], draft.changes[f"{key}.global_clipnorm"])
-    put(draft, "train_config.gradient_clipping_by_norm", TAKEN, shown, remark)
-    average = f"{optimizer}.use_moving_average"
-    if get(draft, average) is False:
-        put(draft, average, TAKEN, BUILT_IN, "")
-    for name in (average, f"{optimizer}.moving_average_decay", "eval_config.use_moving_averages"):
-        if get(draft, average) is False or get(draft, name) is False:
-            put(draft, name, TAKEN, BUILT_IN, "off")
-        remark = "lesson 06 keeps no averages; Model Garden's trainer does: optimizer_config.ema"
-        no_counterpart(draft, name, remark)
+    shown = assignment([f"{key}.global_clipnorm"], draft.changes[f"{key}.global_clipnorm"])
+    draft.record("train_config.gradient_clipping_by_norm", TAKEN, shown, remark)
+    _moving_average(draft, optimizer)
     schedule(draft, f"{path}.learning_rate")
+
+
+def _moving_average(draft: Draft, optimizer: str) -> None:
+    average = f"{optimizer}.use_moving_average"
+    if draft.get(average) is False:
+        draft.built_in(average)
+    for name in (average, f"{optimizer}.moving_average_decay", "eval_config.use_moving_averages"):
+        if draft.get(average) is False or draft.get(name) is False:
+            draft.built_in(name, "off")
+        remark = "lesson 06 keeps no averages; Model Garden's trainer does: optimizer_config.ema"
+        draft.no_counterpart(name, remark)
 
 
 def augmentation(draft: Draft) -> None:
@@ -131,23 +126,23 @@ def augmentation(draft: Draft) -> None:
         if name == "random_horizontal_flip":
             draft.changes[f"{PARSER}.aug_rand_hflip"] = True
             if not end:
-                put(draft, path, TAKEN, f"{PARSER}.aug_rand_hflip: true", "")
+                draft.record(path, TAKEN, f"{PARSER}.aug_rand_hflip: true")
             if end == "probability" and leaf.value != 0.5:
                 remark = "every second image"
-                put(draft, path, APPROXIMATED, f"{PARSER}.aug_rand_hflip: true", remark)
+                draft.record(path, APPROXIMATED, f"{PARSER}.aug_rand_hflip: true", remark)
         elif name == "random_vertical_flip":
             if ssd:
-                no_counterpart(draft, path, "RetinaNet mirrors left and right only")
+                draft.no_counterpart(path, "RetinaNet mirrors left and right only")
             elif end != "keypoint_flip_permutation":
                 draft.changes[f"{PARSER}.aug_rand_vflip"] = True
-                put(draft, path, TAKEN, f"{PARSER}.aug_rand_vflip: true", "")
+                draft.record(path, TAKEN, f"{PARSER}.aug_rand_vflip: true")
         elif re.fullmatch(_CROPS, name) and ssd:
             key = f"{PARSER}.aug_type.type"
             draft.changes[key] = "ssd_random_crop"
             plain = name == "ssd_random_crop" and not end
             remark = "" if plain else "with the crops of the SSD paper, without padding"
             outcome = TAKEN if plain else APPROXIMATED
-            put(draft, path, outcome, f"{key}: ssd_random_crop", remark)
+            draft.record(path, outcome, f"{key}: ssd_random_crop", remark)
         elif name == "random_image_scale" or re.search("crop|pad", name):
             _scale(draft, path, name, low, high)
         elif name == "autoaugment_image":
@@ -156,9 +151,9 @@ def augmentation(draft: Draft) -> None:
                 policy = f"{PARSER}.aug_type.autoaug.augmentation_name"
                 # Model Garden's default, v0, turns and shears pixels, but not boxes.
                 draft.changes |= {key: "autoaug", policy: "detection_v0"}
-                put(draft, path, APPROXIMATED, f"{key}: autoaug", "with the policy detection_v0")
-            no_counterpart(
-                draft, path, "Faster R-CNN's would move pixels, not boxes; aug_scale_min and _max"
+                draft.record(path, APPROXIMATED, f"{key}: autoaug", "with the policy detection_v0")
+            draft.no_counterpart(
+                path, "Faster R-CNN's would move pixels, not boxes; aug_scale_min and _max"
             )
 
 
@@ -167,27 +162,27 @@ def _scale(draft: Draft, path: str, name: str, low: str, high: str) -> None:
     place = path[: path.rindex(name) + len(name)]
     if name == "random_image_scale":
         zoom = (
-            get(draft, f"{place}.min_scale_ratio", 0.5),
-            get(draft, f"{place}.max_scale_ratio", 2.0),
+            draft.get(f"{place}.min_scale_ratio", 0.5),
+            draft.get(f"{place}.max_scale_ratio", 2.0),
         )
     else:
-        area = get(draft, f"{place}.min_area", 0.25)
+        area = draft.get(f"{place}.min_area", 0.25)
         area = area if isinstance(area, (int, float)) and area > 0 else 0.25
         # A crop of a quarter of the image doubles what it shows.
         crop = min(2.0, round(area**-0.5, 2)) if "crop" in name else 1.0
         zoom = (0.5 if "pad" in name else 1.0), crop
     draft.changes[low] = float(min(draft.changes[low], zoom[0]))
     draft.changes[high] = float(max(draft.changes[high], zoom[1]))
-    key = f"{pair([low], draft.changes[low])}, {pair([high], draft.changes[high])}"
+    key = f"{assignment([low], draft.changes[low])}, {assignment([high], draft.changes[high])}"
     remark = "a random zoom into the input size, cropped or padded; boxes follow"
-    put(draft, path, APPROXIMATED, key, remark)
+    draft.record(path, APPROXIMATED, key, remark)
 
 
 def checkpoint(draft: Draft) -> None:
-    """The weights to start from."""
+    """The pretrained weights."""
     train = "train_config"
     remark = "the old API names weights otherwise; set task.init_checkpoint to one of Model Garden"
-    no_counterpart(draft, f"{train}.fine_tune_checkpoint", remark)
+    draft.no_counterpart(f"{train}.fine_tune_checkpoint", remark)
     key = "task.init_checkpoint_modules"
     modules = {
         "classification": "backbone",
@@ -200,47 +195,45 @@ def checkpoint(draft: Draft) -> None:
     remark = "for a task.init_checkpoint of Model Garden"
     for name in ("fine_tune_checkpoint_type", "from_detection_checkpoint"):
         path = f"{train}.{name}"
-        value = get(draft, path)
+        value = draft.get(path)
         if value in modules:
-            take(draft, path, key, value=modules[value], remark=remark)
+            draft.take(path, key, value=modules[value], remark=remark)
         elif value:
-            mistaken(
-                draft,
+            draft.note_mistake(
                 path,
                 f"{value!r} is no type of checkpoint; it is classification, detection or full",
             )
-            no_counterpart(draft, path, "see the mistakes")
-        no_counterpart(draft, path, "no checkpoint, nothing to load")
+            draft.no_counterpart(path, "see the mistakes")
+        draft.no_counterpart(path, "no checkpoint, nothing to load")
 
 
 def data(draft: Draft) -> None:
     """Records, label maps, and how they are read."""
-    names = readers(draft)
+    names = draft.readers()
     end = "tf_record_input_reader.input_path"
-    inputs = {name: get(draft, f"{name}.{end}", []) for name in names}
+    inputs = {name: draft.get(f"{name}.{end}", []) for name in names}
     for name, part in (
         ("train_input_reader", "train_data"),
         ("eval_input_reader", "validation_data"),
     ):
         mine = [reader for reader in names if reader.startswith(name)]
         if not any(inputs.get(reader) for reader in mine):
-            fix = "config.for_records names the records of lesson 04"
-            mistaken(draft, f"{name}.{end}", f"missing: no records to read; {fix}")
+            fix = "models.for_records names the records of lesson 04"
+            draft.note_mistake(f"{name}.{end}", f"missing: no records to read; {fix}")
         for number, reader in enumerate(mine):
             if number:
-                for leaf in below(reader, draft.leaves):
-                    no_counterpart(draft, leaf.path, "one set here; evaluate others in lesson 08")
+                for leaf in draft.below(reader):
+                    draft.no_counterpart(leaf.path, "one set here; evaluate others in lesson 08")
             else:
                 _reader(draft, reader, f"task.{part}")
     training = set(inputs["train_input_reader"])
     for reader in names[1:]:
         same = training & set(inputs[reader])
         if same and not any(_UNSET in path for path in same):
-            mistaken(
-                draft,
+            draft.note_mistake(
                 f"{reader}.{end}",
                 "the same file for training and evaluation: the score says nothing; "
-                "config.for_records names both parts of the split",
+                "models.for_records names both parts of the split",
             )
     for leaf in draft.leaves.values():
         _paths(draft, leaf)
@@ -248,28 +241,28 @@ def data(draft: Draft) -> None:
 
 def _reader(draft: Draft, reader: str, data: str) -> None:
     path = f"{reader}.tf_record_input_reader.input_path"
-    names = get(draft, path, [])
+    names = draft.get(path, [])
     if any(_UNSET in name for name in names):
-        no_counterpart(draft, path, "config.for_records names the records of lesson 04")
+        draft.no_counterpart(path, "models.for_records names the records of lesson 04")
     elif names:
-        remark = "as it stands; config.for_records names those of lesson 04"
+        remark = "as it stands; models.for_records names those of lesson 04"
         value = names[0] if len(names) == 1 else names
-        take(draft, path, f"{data}.input_path", value=value, remark=remark)
-    remark = "records hold class numbers; config.for_records counts the classes of its label map"
-    no_counterpart(draft, f"{reader}.label_map_path", remark)
-    for end, key in SAME_READER.items():
-        if end == "drop_remainder" or get(draft, f"{reader}.{end}", 0) > 0:
-            take(draft, f"{reader}.{end}", f"{data}.{key}")
+        draft.take(path, f"{data}.input_path", value=value, remark=remark)
+    remark = "records hold class numbers; models.for_records counts the classes of its label map"
+    draft.no_counterpart(f"{reader}.label_map_path", remark)
+    for end, key in counterparts("reader").items():
+        if end == "drop_remainder" or draft.get(f"{reader}.{end}", 0) > 0:
+            draft.take(f"{reader}.{end}", f"{data}.{key}")
         else:
-            stays = show(now(draft, f"{data}.{key}"))
-            no_counterpart(draft, f"{reader}.{end}", f"0 or less means nothing; {stays} stays")
+            stays = show(draft.setting(f"{data}.{key}"))
+            draft.no_counterpart(f"{reader}.{end}", f"0 or less means nothing; {stays} stays")
     shuffle, key = f"{reader}.shuffle", f"{data}.shuffle_buffer_size"
-    if data == "task.train_data" and get(draft, shuffle) is False:
+    if data == "task.train_data" and draft.get(shuffle) is False:
         remark = "a buffer of one image: but shuffled training learns better"
-        approximate(draft, shuffle, key, value=1, remark=remark)
-    elif data == "task.train_data" or get(draft, shuffle) is False:
-        put(draft, shuffle, TAKEN, BUILT_IN, "")
-    no_counterpart(draft, shuffle, "validation reads in order; the score is the same")
+        draft.approximate(shuffle, key, value=1, remark=remark)
+    elif data == "task.train_data" or draft.get(shuffle) is False:
+        draft.built_in(shuffle)
+    draft.no_counterpart(shuffle, "validation reads in order; the score is the same")
 
 
 def _paths(draft: Draft, leaf: Leaf) -> None:
@@ -281,15 +274,14 @@ def _paths(draft: Draft, leaf: Leaf) -> None:
         if _UNSET in name:
             what = "weights" if "checkpoint" in leaf.path else "files"
             fix = (
-                "set task.init_checkpoint, or train from nothing"
+                "set task.init_checkpoint, or train from scratch"
                 if what == "weights"
-                else "config.for_records names the records of lesson 04"
+                else "models.for_records names the records of lesson 04"
             )
-            mistaken(draft, leaf.path, f"{name!r} was never replaced; {fix}")
+            draft.note_mistake(leaf.path, f"{name!r} was never replaced; {fix}")
             return
         if re.match(r"/|~|[A-Za-z]:[\\/]", name) and not glob(f"{_shards(name)}*"):
-            mistaken(
-                draft,
+            draft.note_mistake(
                 leaf.path,
                 f"{name!r} is a path of another machine; write it relative to the course's folder",
             )
@@ -304,34 +296,33 @@ def _shards(name: str) -> str:
 def evaluation(draft: Draft) -> None:
     """How much is evaluated, and by what."""
     path, key = "eval_config.batch_size", "task.validation_data.global_batch_size"
-    batch = get(draft, path) or now(draft, "task.train_data.global_batch_size")
+    batch = draft.get(path) or draft.setting("task.train_data.global_batch_size")
     draft.changes[key] = batch
-    take(draft, path, key, value=batch)
+    draft.take(path, key, value=batch)
     examples, most = "eval_config.num_examples", "eval_config.max_evals"
-    count, evaluations = get(draft, examples), get(draft, most, 0)
+    count, evaluations = draft.get(examples), draft.get(most, 0)
     if count:
         batches = math.ceil(count / batch)
         remark = f"{count} images are {batches} batches of {batch}; -1 counts all there are"
-        approximate(draft, examples, "trainer.validation_steps", value=batches, remark=remark)
+        draft.approximate(examples, "trainer.validation_steps", value=batches, remark=remark)
     else:
         draft.changes["trainer.validation_steps"] = -1
-        put(draft, examples, TAKEN, "trainer.validation_steps: -1", "all images")
+        draft.record(examples, TAKEN, "trainer.validation_steps: -1", "all images")
     if evaluations and count:
-        mistaken(
-            draft,
+        draft.note_mistake(
             most,
             f"evaluation stops for good after {evaluations} times ({count} images each), and no "
             "later checkpoint gets a score; Model Garden evaluates until training ends",
         )
-        no_counterpart(draft, most, "see the mistakes")
-    path, sets = "eval_config.metrics_set", get(draft, "eval_config.metrics_set", [])
+        draft.no_counterpart(most, "see the mistakes")
+    path, sets = "eval_config.metrics_set", draft.get("eval_config.metrics_set", [])
     if sets and all(name.startswith("coco_detection") for name in sets):
-        take(draft, path, "task.use_coco_metrics", value=True)
+        draft.take(path, "task.use_coco_metrics", value=True)
     else:
-        no_counterpart(draft, path, "it has COCO metrics only; AP50 is nearest to PASCAL's mAP")
+        draft.no_counterpart(path, "it has COCO metrics only; AP50 is nearest to PASCAL's mAP")
     path = "eval_config.num_visualizations"
-    shown = (get(draft, path) or 0) > 0
+    shown = (draft.get(path) or 0) > 0
     remark = "in Model Garden's own trainer; lesson 08 draws them here"
-    approximate(draft, path, "task.allow_image_summary", value=shown, remark=remark)
+    draft.approximate(path, "task.allow_image_summary", value=shown, remark=remark)
     path, remark = "eval_config.include_metrics_per_category", "needs a changed pycocotools"
-    take(draft, path, "task.per_category_metrics", remark=remark)
+    draft.take(path, "task.per_category_metrics", remark=remark)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.annotations import voc
-from helpers.annotations.boxes import Annotation, Box, fault, problem
+from helpers.annotations.boxes import Annotation, Box, fault, iou, problem, repaired
 from helpers.annotations.folders import images_in, pair, read_folder
 from helpers.annotations.label_map import read_label_map, write_label_map
 from helpers.common.errors import CourseError
@@ -40,7 +40,7 @@ def annotated(draw):
 @settings(max_examples=60, deadline=None)
 @given(annotation=annotated())
 def test_voc_comes_back_as_it_was_written(annotation, tmp_path_factory):
-    path = tmp_path_factory.mktemp("voc") / "Kamera 1 é.xml"
+    path = tmp_path_factory.getbasetemp() / "Kamera 1 é.xml"
     voc.write_voc(annotation, path)
     again = voc.read_voc(path)
     assert again.source == path.name
@@ -112,6 +112,32 @@ def test_faulty_boxes_are_found_and_not_written(tmp_path, box, kind):
     assert not (tmp_path / "a.xml").exists()
 
 
+@pytest.mark.parametrize(
+    ("xyxy", "expected"),
+    [
+        ((10, 10, 20, 20), (10, 10, 20, 20)),
+        ((20, 10, 10, 20), (10, 10, 20, 20)),
+        ((-5, -5, 120, 90), (0, 0, 100, 80)),
+        ((130, 70, 90, 10), (90, 10, 100, 70)),
+        ((110, 10, 120, 20), None),
+        ((10, 10, 10, 20), None),
+        ((float("nan"), 10, 20, 20), None),
+        ((10, 10, float("inf"), 20), None),
+    ],
+)
+def test_boxes_are_repaired_if_something_is_left(xyxy, expected):
+    box = Box("a", *xyxy, truncated=True)
+    found = repaired(box, 100, 80)
+    assert found == (expected and Box("a", *expected, truncated=True))
+
+
+def test_intersection_over_union():
+    box = Box("a", 0, 0, 10, 10)
+    assert iou(box, box) == iou(Box("a", 5, 5, 5, 9), Box("b", 5, 5, 5, 9)) == 1
+    assert iou(box, Box("a", 5, 0, 15, 10)) == pytest.approx(1 / 3)
+    assert iou(box, Box("a", 10, 0, 20, 10)) == iou(box, Box("a", 0, 30, 9, 40)) == 0
+
+
 def test_a_box_over_the_whole_image_is_fine():
     assert problem(Box("a", 0, 0, 100, 80), 100, 80) is None
 
@@ -119,7 +145,7 @@ def test_a_box_over_the_whole_image_is_fine():
 @settings(max_examples=50, deadline=None)
 @given(labels=st.lists(label, min_size=1, unique=True))
 def test_label_map_comes_back(labels, tmp_path_factory):
-    path = tmp_path_factory.mktemp("map") / "label_map.pbtxt"
+    path = tmp_path_factory.getbasetemp() / "label_map.pbtxt"
     write_label_map(labels, path)
     expected = {name: number for number, name in enumerate(labels, 1)}
     # A Freebase id would be read as display_name, which we never write.
@@ -155,6 +181,7 @@ def test_folders_are_read_as_people_count(tmp_path):
     for name in ("frame10", "frame9", "frame100"):
         (tmp_path / f"{name}.xml").write_text(GOOD)
         (tmp_path / f"{name}.jpg").touch()
+    (tmp_path / "._frame9.xml").write_bytes(b"\0\5\x16\7")  # as macOS leaves it
     assert [a.source for a in read_folder(tmp_path)] == [
         "frame9.xml",
         "frame10.xml",

@@ -123,7 +123,7 @@ def test_ctrl_c_leaves_no_draft(tmp_path):
 SLOW_BUILD = """
 import sys, time
 from pathlib import Path
-from helpers.artifacts import artifact
+from helpers.common.artifacts import artifact
 
 @artifact("slow")
 def slow(folder):

@@ -11,10 +11,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import samples
 
 from helpers.common.errors import CourseError
 from helpers.course.lesson import start
-from helpers.course.parameters import DEFAULTS
+from helpers.course.notebooks import lessons, parameters_of, read_notebook
+from helpers.course.parameters import DEFAULTS, RULES, check_parameter
 from helpers.course.profiles import PROFILES
 
 ROOT = Path(__file__).parents[3]
@@ -87,7 +89,12 @@ def test_dataset_may_be_a_folder(project, capsys):
         ({"train_steps": True}, "train_steps: True; give a whole number above 0"),
         ({"batch_size": "8"}, "batch_size: '8'; give a whole number above 0"),
         ({"limit": -3}, "limit: -3; give a whole number above 0"),
-        ({"score_threshold": 1.5}, "score_threshold: 1.5; give a number from 0 to 1"),
+        ({"threshold": 1.5}, "threshold: 1.5; give a number from 0 to 1"),
+        ({"threshold": None}, "threshold: None; give a number from 0 to 1"),
+        ({"labels": "crane"}, "labels: 'crane'; give a list of names, such as"),
+        ({"near_copies": 65}, "near_copies: 65; give a whole number from 0 to 64, or None"),
+        ({"search_words": 7}, "search_words: 7; give text in quotes, or None"),
+        ({"broad": None}, "broad: None; give True or False"),
         ({"val_ratio": "0.2"}, "val_ratio: '0.2'; give a number from 0 to 1"),
         ({"learning_rate": 0}, "learning_rate: 0; give a number above 0"),
         ({"clip_seconds": float("nan")}, "clip_seconds: nan; give a number above 0"),
@@ -103,18 +110,47 @@ def test_wrong_parameter_is_one_line(project, parameters, said):
 
 
 def test_none_leaves_a_parameter_to_the_profile(project):
-    own = {"every": None, "limit": None, "split": None, "score_threshold": None, "note": object()}
+    own = {"every": None, "limit": None, "split": None, "val_ratio": None, "note": object()}
     assert start("02_extract_frames", **own).parameters == own
 
 
-def test_parameter_that_papermill_injected_for_nobody(project, monkeypatch):
-    cells = ["", "import json", "every = None\nseed = 0", "# Parameters\nevry = 3\nseed = 1\n"]
-    shell = SimpleNamespace(user_ns={"In": cells})
+def test_the_table_of_parameters_is_that_of_the_notebooks():
+    pages = [read_notebook(path) for path in lessons(ROOT).values()]
+    assert {name for page in pages for name in parameters_of(page)} == {*DEFAULTS, *RULES}
+    for page in pages:
+        for name, value in parameters_of(page).items():
+            check_parameter(name, value)
+
+
+def test_a_name_that_only_papermill_knows(project, monkeypatch):
+    """papermill makes a variable of it, and no one at the keyboard can be asked."""
+    request = {"content": {"allow_stdin": False}}
+    mine = {"seed": 1, "every": 3, "evry": 3, "In": [""], "_i": "", "json": json}
+    shell = SimpleNamespace(parent_header=request, user_ns=mine, user_ns_hidden={"In": []})
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     with pytest.raises(CourseError, match=r"evry: unknown parameter; use .* \(nearest: every\)"):
-        start("02_extract_frames", every=None)
-    cells[3] = "# Parameters\nevery = 3\n"
+        start("02_extract_frames", every=3)
+    request["content"]["allow_stdin"] = True  # in JupyterLab a reader may have variables
     assert start("02_extract_frames", every=3).parameters == {"every": 3}
+    request["content"]["allow_stdin"] = False
+    del mine["evry"]
+    assert start("02_extract_frames", every=3).parameters == {"every": 3}
+
+
+def test_a_mistyped_parameter_of_papermill_is_one_line(project):
+    """With papermill itself, its own kernel, and the name on its command line."""
+    path = project / "notebooks/02_extract_frames.ipynb"
+    samples.write(path, samples.lesson("02_extract_frames", parameters={"every": None}))
+    papermill = [sys.executable, "-m", "papermill", str(path), str(project / "out.ipynb")]
+    done = subprocess.run(
+        [*papermill, "-k", "python3", "-p", "evry", "5"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert "CourseError: 02_extract_frames: evry: unknown parameter; use " in done.stderr
+    assert done.stderr.rstrip().endswith("(nearest: every)")
 
 
 def test_environment_replaces_defaults_only(project, monkeypatch, capsys):
@@ -235,7 +271,7 @@ def test_logs_of_the_libraries_are_quiet(project, caplog):
 
 def test_import_is_light():
     code = (
-        "import sys, time; began = time.perf_counter(); import helpers.lesson, helpers.course;"
+        "import sys, helpers.course.lesson;"
         "heavy = {'tensorflow', 'matplotlib', 'pandas', 'papermill', 'numpy'} & set(sys.modules);"
         "assert not heavy, heavy"
     )

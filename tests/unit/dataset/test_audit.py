@@ -1,4 +1,3 @@
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,14 +5,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.annotations import voc
+from helpers import plots
 from helpers.annotations.boxes import Annotation, Box
 from helpers.annotations.folders import read_folder
-from helpers.common import images
-from helpers.common.errors import CourseError
-from helpers.common.images import ImageSize
 from helpers.dataset import audit
-from helpers.plots import figures as plots
+from helpers.dataset.near_copies import read_pictures
+from helpers.dataset.statistics import box_statistics
 
 
 def picture(path, size=(100, 80), seed=None, **options):
@@ -254,194 +251,11 @@ def test_hashes_of_the_frames_table_are_used_and_looked_at_closer(folder):
     found = [of(GOOD), of(GOOD, image="b.jpg")]
     # Equal hashes, but the pictures differ: the closer look says so.
     frames_csv(folder, ("a.jpg", "a", "0" * 16), ("b.jpg", "b", "0" * 16))
-    assert {p.phash for p in audit.look(folder).values()} == {"0" * 16}
+    assert {p.phash for p in read_pictures(folder).values()} == {"0" * 16}
     assert findings(folder, *found) == set()
     with Image.open(folder / "a.jpg") as image:
         image.save(folder / "b.jpg", quality=60)
     assert findings(folder, *found) == {("b.jpg", 0, "near copy")}
-
-
-def test_the_hash_is_that_of_the_frames_table(tmp_path):
-    cv2 = pytest.importorskip("cv2")
-
-    for seed in range(8):
-        picture(tmp_path / f"{seed}.jpg", (640, 480), seed)
-        exact = images.phash(cv2.imread(str(tmp_path / f"{seed}.jpg")))
-        quick = audit.look(tmp_path, {f"{seed}.jpg"})[f"{seed}.jpg"].phash
-        assert (int(exact, 16) ^ int(quick, 16)).bit_count() <= 4
-
-
-def test_ten_thousand_hashes_are_compared_in_seconds():
-    rng = np.random.default_rng(0)
-    codes = rng.integers(0, 1 << 64, 10_000, np.uint64)
-    codes[5_000:] = codes[:5_000] ^ np.uint64(3)
-    size = ImageSize(1, 1)
-    read = {
-        f"{i}.jpg": audit.Picture(size, str(i), f"{code:016x}", "0" * 64)
-        for i, code in enumerate(codes)
-    }
-    split = {f"{i}.jpg": "train" if i < 5_000 else "val" for i in range(10_000)}
-    start = time.process_time()
-    found = audit.leaks("nowhere", read, split)
-    assert time.process_time() - start < 10
-    assert sorted(found) == sorted((f"{i + 5000}.jpg", f"{i}.jpg", 2) for i in range(5_000))
-
-
-def applied(folder, target, *found, labels=None):
-    """Fix a copy; return {(file, object, kind): action} and what is found in the copy."""
-    before = {path: path.read_bytes() for path in folder.iterdir()}
-    rows = audit.write_fixed(
-        folder, found, audit.find_faults(folder, found, labels), target, labels=labels
-    )
-    assert {path: path.read_bytes() for path in folder.iterdir()} == before
-    after = audit.find_faults(target / "images", read_folder(target / "annotations"), labels)
-    return (
-        {(row["file"], row["object"], row["kind"]): row["action"] for row in rows},
-        {(f.file, f.object, f.kind) for f in after},
-    )
-
-
-def test_mechanical_faults_are_fixed_in_a_copy(folder, tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    for name in "bcefgh":
-        picture(folder / f"{name}.jpg", exif=exif if name == "c" else b"")
-    (folder / "d.jpg").write_bytes((folder / "a.jpg").read_bytes())
-    (folder / "f.jpg").write_bytes(b"no image")
-    found = [
-        of(
-            GOOD,
-            Box("radar", 60, 10, 40, 30),
-            Box("radar", 50, 10, 50, 20),
-            Box("radar", 80, 10, 120, 30),
-            Box("radar", 120, 10, 140, 30),
-            Box("radar ", 10, 50, 30, 70),
-            replace(GOOD, ymax=41),
-            Box("radar", 130, 50, 90, 70),
-            Box("radar", float("nan"), 50, 90, 70),
-        ),
-        of(GOOD, image="b.jpg", size=(50, 60)),
-        of(Box("radar", 10, 10, 70, 95), image="c.jpg", size=(80, 100)),
-        of(GOOD, image="other.jpg", source="e.xml"),
-        of(GOOD, image="f.jpg"),
-        of(Box("radar", 10, 10, 190, 150), image="g.jpg", size=(200, 160)),
-        of(GOOD, image="gone.jpg"),
-    ]
-    done, after = applied(folder, tmp_path / "fixed", *found)
-    assert done == {
-        ("gone.xml", 0, "no image"): "annotation left out",
-        ("a.xml", 2, "inverted"): "edges swapped",
-        ("a.xml", 3, "zero area"): "deleted",
-        ("a.xml", 4, "outside"): "clipped to the image",
-        ("a.xml", 5, "outside"): "deleted: nothing of it is in the image",
-        ("a.xml", 6, "label"): "renamed to 'radar'",
-        ("a.xml", 7, "same box twice"): "deleted",
-        ("a.xml", 8, "inverted"): "edges swapped, clipped",
-        ("a.xml", 9, "not a number"): "deleted",
-        ("b.xml", 0, "wrong size"): "size set to 100x80: the boxes fit",
-        ("c.jpg", 0, "rotated by EXIF"): "written upright, without the tag",
-        ("d.jpg", 0, "same picture twice"): "left out, a.jpg is kept",
-        ("d.jpg", 0, "no annotation"): "left to a person",
-        ("e.xml", 0, "file name"): "name set to e.jpg",
-        ("f.jpg", 0, "unreadable image"): "left out, with its annotation",
-        ("g.xml", 0, "wrong size"): "left to a person: not all boxes fit into 100x80",
-        ("g.xml", 1, "outside"): "left to a person",
-        ("h.jpg", 0, "no annotation"): "left to a person",
-    }
-    assert after == {
-        ("g.xml", 0, "wrong size"),
-        ("g.xml", 1, "outside"),
-        ("h.jpg", 0, "no annotation"),
-    }
-    fixed = voc.read_voc(tmp_path / "fixed/annotations/a.xml")
-    assert fixed.boxes == (
-        GOOD,
-        Box("radar", 40, 10, 60, 30),
-        Box("radar", 80, 10, 100, 30),
-        Box("radar", 10, 50, 30, 70),
-        Box("radar", 90, 50, 100, 70),
-    )
-    with Image.open(tmp_path / "fixed/images/c.jpg") as image:
-        assert image.size == (80, 100)
-    lines = (tmp_path / "fixed/fixes.csv").read_text().splitlines()
-    assert lines[0] == "file,object,kind,value,effect,fix,action"
-    assert len(lines) == 1 + len(done)
-
-
-def test_only_the_findings_given_are_fixed(folder, tmp_path):
-    found = [
-        of(*(Box("radar", 2 * i, 1, 2 * i + 20, 50) for i in range(20)), Box("raddar", 1, 1, 9, 9))
-    ]
-    [finding] = [f for f in audit.find_faults(folder, found) if f.kind == "label"]
-    [row] = audit.write_fixed(folder, found, [finding], tmp_path / "one")
-    assert row["action"] == "renamed to 'radar'"
-    assert audit.write_fixed(folder, found, [], tmp_path / "none") == []
-    kept = voc.read_voc(tmp_path / "none/annotations/a.xml")
-    assert kept.boxes == found[0].boxes
-    faulty = [of(Box("radar", 10, 10, 120, 20))]
-    with pytest.raises(CourseError, match="clip it to 100"):
-        audit.write_fixed(folder, faulty, [], tmp_path / "faulty")
-    assert not (tmp_path / "faulty").exists()
-
-
-def test_labels_are_fixed_to_those_allowed(folder, tmp_path):
-    house = Box("house", 50, 10, 80, 40)
-    found = of(replace(GOOD, label="RADAR"), house)
-    done, _ = applied(folder, tmp_path / "fixed", found, labels=["radar"])
-    assert done == {
-        ("a.xml", 1, "label"): "renamed to 'radar'",
-        ("a.xml", 2, "class left out"): "left to a person",
-    }
-
-
-def test_a_copy_keeps_its_clips(folder, tmp_path):
-    frames_csv(folder, ("a.jpg", "drive", ""))
-    audit.write_fixed(folder, [of(GOOD)], [], tmp_path / "fixed")
-    assert (tmp_path / "fixed/groups.csv").read_text() == "image,clip\na.jpg,drive\n"
-
-
-def test_statistics_are_in_pixels_of_the_input():
-    box = Box("car", 100, 200, 300, 300)
-    wide = of(box, replace(box, xmax=100), size=(1000, 500))
-    [row] = audit.box_statistics([wide], (500, 500))
-    assert row == {
-        "image": "a.jpg",
-        "label": "car",
-        "difficult": False,
-        "width": 100,
-        "height": 50,
-        "side": pytest.approx(5000**0.5),
-        "aspect": 2,
-        "x": 0.2,
-        "y": 0.5,
-    }
-
-
-def test_the_share_of_objects_that_will_be_invisible():
-    boxes = [Box("car", 0, 0, side, side) for side in (6, 12, 20, 40)]
-    found = [of(*boxes, Box("sign", 0, 0, 50, 50)), of(boxes[3], image="b.jpg")]
-    assert audit.share_under(audit.box_statistics(found, (100, 80))) == [
-        {
-            "label": "car",
-            "images": 2,
-            "boxes": 5,
-            "per_image": 2.5,
-            "side": 20,
-            "under_8": 0.2,
-            "under_16": 0.4,
-            "under_32": 0.6,
-        },
-        {
-            "label": "sign",
-            "images": 1,
-            "boxes": 1,
-            "per_image": 1,
-            "side": 50,
-            "under_8": 0,
-            "under_16": 0,
-            "under_32": 0,
-        },
-    ]
 
 
 def test_statistics_and_findings_are_drawn(folder, capsys):
@@ -449,7 +263,7 @@ def test_statistics_and_findings_are_drawn(folder, capsys):
     boxes = [Box(label, 5, 5, 30 + i, 25) for i, label in enumerate(labels)]
     nothing = Box("car", float("nan"), 1, 2, 3)
     found = [of(*boxes, Box("car", 90, 10, 120, 30), Box("car", 50, 50, 50, 60), nothing)]
-    rows = audit.box_statistics(found, (50, 40))
+    rows = box_statistics(found, (50, 40))
     options = {"images": 1, "input_size": (50, 40)}
     (folder / "b.jpg").write_bytes(b"no image")
     findings = audit.find_faults(folder, found)
@@ -464,10 +278,9 @@ def test_statistics_and_findings_are_drawn(folder, capsys):
 
 
 def test_every_kind_says_what_it_does():
-    from helpers.dataset.audit import _EFFECTS
-
     planted = Path(__file__).read_text()
-    assert all(f'"{kind}"' in planted for kind in _EFFECTS)
+    assert all(f'"{kind}"' in planted for kind in audit.kinds())
+    assert all(texts["effect"] for texts in audit.kinds().values())
 
 
 def test_the_two_bad_boxes_of_bccd(shared):

@@ -111,7 +111,7 @@ def test_queue_passes_over_findings_that_no_drawing_settles(frames):
 
 
 def test_the_kinds_that_are_passed_over_are_kinds_of_the_audit():
-    assert set(labelling._NOT_DRAWN) <= set(audit._EFFECTS)
+    assert set(labelling.NOT_DRAWN) <= set(audit.kinds())
 
 
 def test_queue_starts_with_what_the_audit_finds(frames):
@@ -301,12 +301,12 @@ def test_a_kill_between_two_saves_leaves_whole_files(frames):
     script = """
 import os, signal, sys
 from pathlib import Path
-from helpers import labelling
+from helpers.dataset import labelling
 from helpers.annotations import write_voc
 
 frames = Path(sys.argv[1])
 folders = frames / "images", frames / "annotations", frames.parent / "labels"
-box = labelling.widget(*folders, ["camera"])
+box = labelling.labelling_widget(*folders, ["camera"])
 canvas = box.children[1]
 def press():
     item = {"x": 3, "y": 4, "width": 10, "height": 12, "label": "camera"}
@@ -361,10 +361,10 @@ def test_a_folder_without_permission_is_refused_at_once(frames):
         Page(frames)
 
 
-def test_a_folder_that_a_lesson_makes_anew_is_refused(frames):
+def test_a_folder_that_a_lesson_makes_again_is_refused(frames):
     (frames / "manifest.json").write_text("{}")
     folders = frames / "images", frames / "annotations", frames / "mine" / "labels"
-    with pytest.raises(CourseError, match="lies in 02_frames, which a lesson makes anew"):
+    with pytest.raises(CourseError, match="lies in 02_frames, which a lesson makes again"):
         labelling.labelling_widget(*folders, LABELS)
     assert not (frames / "mine").exists()
 

@@ -3,6 +3,7 @@ import pytest
 from damage import damage
 from PIL import Image, ImageFilter
 
+from helpers import plots
 from helpers.annotations import voc
 from helpers.annotations.boxes import Annotation, Box
 from helpers.annotations.folders import pair, read_folder
@@ -11,7 +12,6 @@ from helpers.common.errors import CourseError
 from helpers.common.files import read_csv
 from helpers.common.images import phash
 from helpers.footage import frames, video
-from helpers.plots import figures as plots
 
 
 def scene(seed=0, size=(160, 120)):

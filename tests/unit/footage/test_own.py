@@ -9,7 +9,7 @@ from helpers.annotations.boxes import Annotation, Box
 from helpers.annotations.folders import read_folder
 from helpers.common.errors import CourseError
 from helpers.common.files import read_csv
-from helpers.dataset import split
+from helpers.dataset.split import read_author_split
 from helpers.footage import frames, video
 from helpers.footage import own as collect
 
@@ -151,7 +151,7 @@ def test_an_export_of_yolo_with_its_split(own, tmp_path, capsys):
     out = collect.own_folder(export, tmp_path / "01_images")
     assert "YOLO txt, 3 annotations, 3 images" in capsys.readouterr().out
     assert len(list((out / "images").iterdir())) == 3
-    assert split.read_author_split(out / "author_split.csv") == {
+    assert read_author_split(out / "author_split.csv") == {
         "bild 0.jpg": "train",
         "bild 1.jpg": "val",
     }

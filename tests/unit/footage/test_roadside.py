@@ -245,7 +245,7 @@ def test_render_makes_a_whole_folder(tmp_path):
 
 def test_import_is_light():
     code = (
-        "import sys, time, numpy, cv2; t = time.perf_counter(); import helpers.roadside; "
+        "import sys, time, numpy, cv2; t = time.perf_counter(); import helpers.footage.roadside.scene; "
         "t = time.perf_counter() - t; "
         "heavy = ('tensorflow', 'matplotlib', 'pandas', 'scipy', 'av'); "
         "print(t, [name for name in heavy if name in sys.modules])"

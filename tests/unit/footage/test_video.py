@@ -1,11 +1,12 @@
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 from damage import damage
 
 from helpers.common.errors import CourseError
-from helpers.footage import video
+from helpers.footage import decoding, video
 
 
 def clip(path, frames=12, size=(64, 48), fps=25.0):
@@ -169,10 +170,10 @@ def test_a_far_frame_is_jumped_to(tmp_path):
 
 def test_times_of_a_variable_frame_rate(tmp_path):
     times = [i * 33 + 400 * (i // 20) for i in range(60)]
-    about = video.frame_index(planted(tmp_path / "a.mp4", times=times))
+    about = decoding.frame_index(planted(tmp_path / "a.mp4", times=times))
     assert about.variable
     assert np.allclose(about.times, np.array(times) / 1000, atol=0.001)
-    assert not video.frame_index(clip(tmp_path / "b.mp4")).variable
+    assert not decoding.frame_index(clip(tmp_path / "b.mp4")).variable
     found = video.sample_frames(tmp_path / "a.mp4", 1)
     assert found[0][0] == pytest.approx(times[30] / 1000, abs=0.02)
 
@@ -191,7 +192,7 @@ def test_rotation_in_each_direction(tmp_path, turned):
         for _ in range(3):
             file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         file.mux(stream.encode(None))
-    assert video.frame_index(path).rotation == turned
+    assert decoding.frame_index(path).rotation == turned
     upright = np.rot90(picture, -turned // 90)
     first = next(video.read_frames(path))
     assert first.shape == upright.shape == (*video.sample_frames(path, 1)[0][1].shape,)
@@ -203,15 +204,15 @@ def test_a_damaged_frame_and_those_that_build_on_it_are_named(tmp_path):
     path = planted(tmp_path / "a.mp4", bf="0")
     whole = dict(video.decode_frames(path))
     damage(path, 29)
-    about = video.frame_index(path)
-    found = list(video.read(path, about))
+    about = decoding.frame_index(path)
+    found = list(decoding.read(path, about))
     bad = [n for n, frame in found if frame is None]
     # Packet 29 is frame 29, and the next key frame is 36.
     assert bad == list(range(29, 36))
     for number, frame in found:
         if frame is not None and number not in bad:
             assert (video.to_array(frame, 0) == whole[number]).all()
-    assert [n for n, frame in video.read(path, about, {0, 30, 40}) if frame is None] == [30]
+    assert [n for n, frame in decoding.read(path, about, {0, 30, 40}) if frame is None] == [30]
 
 
 def test_odd_sizes_are_read(tmp_path):
@@ -221,7 +222,7 @@ def test_odd_sizes_are_read(tmp_path):
 
 def test_brightness_is_read_without_converting(tmp_path):
     path = clip(tmp_path / "a.mp4")
-    _, frame = next(video.read(path, video.frame_index(path)))
+    _, frame = next(decoding.read(path, decoding.frame_index(path)))
     grey, step = video.luma(frame)
     image = video.to_array(frame, 0)
     assert grey.shape == image.shape[:2]
@@ -234,7 +235,7 @@ def test_other_files_under_the_name_of_a_video_are_refused(tmp_path, content):
     clip(tmp_path / "b.mp4")
     (tmp_path / "a.mp4").write_text(content)
     with pytest.raises(CourseError, match=r"a.mp4: not a video that can be read") as error:
-        video.frame_index(tmp_path / "a.mp4")
+        decoding.frame_index(tmp_path / "a.mp4")
     assert "\n" not in str(error.value)
 
 
@@ -264,10 +265,69 @@ def test_sound_alone_is_refused(tmp_path):
         file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
     with pytest.raises(CourseError, match=r"a.mp4: no picture"):
-        video.frame_index(tmp_path / "a.mp4")
+        decoding.frame_index(tmp_path / "a.mp4")
 
 
 def test_a_name_with_a_colon(tmp_path, monkeypatch):
     clip(tmp_path / "12:30 drive.mp4", frames=3)
     monkeypatch.chdir(tmp_path)
     assert len(list(video.read_frames("12:30 drive.mp4"))) == 3
+
+
+def pictures(folder, count=3, size=(64, 48)):
+    paths = []
+    for i in range(count):
+        image = np.zeros((size[1], size[0], 3), np.uint8)
+        image[..., 2] = 60 * (i + 1)  # OpenCV's order: red
+        paths.append(folder / f"{i}.png")
+        cv2.imwrite(str(paths[-1]), image)
+    return paths
+
+
+def test_images_become_a_video_in_their_order(tmp_path):
+    path = tmp_path / "new" / "clip.mp4"
+    assert video.video_from_images(pictures(tmp_path), path, fps=4) == path
+    assert video.video_info(path) == video.VideoInfo(4.0, 64, 48, 3)
+    reds = [frame[20, 20, 0] for frame in video.read_frames(path)]
+    assert reds == pytest.approx([60, 120, 180], abs=8)
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+def test_an_image_that_cannot_be_read_is_named(tmp_path, broken):
+    images = pictures(tmp_path)
+    images[broken].write_text("no image")
+    with pytest.raises(CourseError, match=rf"{broken}.png: not a readable image"):
+        video.video_from_images(images, tmp_path / "clip.mp4")
+    assert not (tmp_path / "clip.mp4").exists()
+
+
+def test_images_must_be_there_and_of_one_size(tmp_path):
+    with pytest.raises(CourseError, match=r"clip.mp4: no images"):
+        video.video_from_images([], tmp_path / "clip.mp4")
+    first = pictures(tmp_path)
+    (tmp_path / "other").mkdir()
+    other = pictures(tmp_path / "other", 1, (32, 48))
+    with pytest.raises(CourseError, match=r"clip.mp4: frame 3: uint8 \(48, 32, 3\)"):
+        video.video_from_images([*first, *other], tmp_path / "clip.mp4")
+    assert not (tmp_path / "clip.mp4").exists()
+
+
+def test_samples_are_spread_over_the_video(tmp_path):
+    source, fps, frames = tmp_path / "clip.mp4", 10.0, 12
+    with video.video_writer(source, fps, (320, 180)) as write:
+        for i in range(frames):
+            write(np.full((180, 320, 3), np.add((30, 0, 0), 40 + 10 * i), np.uint8))
+    found = video.sample_frames(source, 3)
+    assert [time for time, _ in found] == pytest.approx([0.3, 0.6, 0.8], abs=0.1)
+    for time, image in found:
+        assert image.shape == (180, 320, 3)
+        assert image[..., 1].mean() == pytest.approx(40 + 10 * time * fps, abs=6)
+    assert len(video.sample_frames(source, 1)) == 1
+    assert len(video.sample_frames(source, 100)) == frames
+    assert video.sample_frames(source, 0) == []
+
+
+def test_samples_are_rgb(tmp_path):
+    path = video.video_from_images(pictures(tmp_path, 4), tmp_path / "clip.mp4")
+    image = video.sample_frames(path, 1)[0][1]
+    assert image[20, 20, 0] > 100 > image[20, 20, 2]

@@ -1,17 +1,14 @@
-"""Anchors, and the boxes before the last choice, are those that training and detection use."""
+"""Anchors, and the boxes before NMS, are those that training and detection use."""
 
 import cv2
 import numpy as np
 import pytest
 
 from helpers.annotations.boxes import Box
-from helpers.common.errors import CourseError
 from helpers.inference import anchors
-from helpers.inference import detector as detectors
 from helpers.models import config as configs
-from helpers.models.networks import build_model
-from helpers.plots import figures as plots
-from helpers.records import tfrecord, tiles
+from helpers.records import tfrecord
+from helpers.records.examples import boxes_of, image_of
 
 pytest.importorskip("tensorflow")
 
@@ -46,8 +43,7 @@ def test_matches_are_the_labels_that_training_reads(trained, tiny_records):
         },
     )
     item = next(tfrecord.read_examples(next(tiny_records.glob("train-*.tfrecord"))))
-    image = cv2.cvtColor(tiles.decoded_image(item), cv2.COLOR_BGR2RGB)
-    boxes = [Box("camera", *xyxy) for xyxy in tiles.boxes(item, image).tolist()]
+    image, boxes = image_of(item), boxes_of(item)
     path = trained.folder.parent / "one.tfrecord"
     tfrecord.write_examples(path, [item])
     data = config.task.train_data.replace(
@@ -66,8 +62,8 @@ def test_matches_say_how_well_they_fit(found):
     detector, image, boxes = found
     matched = anchors.matched_anchors(detector, image, boxes)
     assert set(matched.class_id) == {0}
-    for xyxy, overlap in zip(matched.xyxy, matched.confidence, strict=True):
-        assert iou(xyxy, np.array(boxes[0].xyxy)) == pytest.approx(overlap, abs=1e-3)
+    for xyxy, best in zip(matched.xyxy, matched.confidence, strict=True):
+        assert iou(xyxy, np.array(boxes[0].xyxy)) == pytest.approx(best, abs=1e-3)
     assert list(matched.confidence) == sorted(matched.confidence, reverse=True)
 
 
@@ -93,24 +89,14 @@ def test_candidates_hold_what_the_detector_keeps(found):
         assert before.confidence[int(np.argmax(near))] == pytest.approx(score, abs=0.02)
 
 
-def test_a_faster_rcnn_shows_its_proposals(tiny_config):
-    config = tiny_config("faster_rcnn")
-    _, model = build_model(config)
-    detector = detectors.build_detector(model, config, {1: "camera"})
+def test_a_faster_rcnn_shows_its_proposals(untrained):
+    detector = untrained("faster_rcnn")
     image = np.full((96, 160, 3), 90, np.uint8)
     assert len(anchors.candidate_boxes(detector, image, 10)) <= 10
     matched = anchors.matched_anchors(detector, image, [Box("camera", 30.0, 20.0, 126.0, 84.0)])
     used = matched.data["used"]
     assert used.any()
-    assert (~used).any()  # between the two thresholds of the first look
-    assert matched.confidence[~used].max() < config.task.train_data.parser.rpn_match_threshold
-
-
-def test_figure_needs_an_object_that_is_there(found, capsys):
-    detector, image, boxes = found
-    parts = {"matched": anchors.matched_anchors(detector, image, boxes)}
-    parts |= {"candidates": anchors.candidate_boxes(detector, image), "found": detector(image)}
-    plots.inside(image, boxes, number=0, two_stages=False, caption="Inside.", **parts)
-    assert capsys.readouterr().out.startswith("Inside.\n")
-    with pytest.raises(CourseError, match="number: 5; the image has 1 objects, from 0"):
-        plots.inside(image, boxes, number=5, two_stages=False, caption="Inside.", **parts)
+    assert (~used).any()  # between the two thresholds of the first stage
+    assert (
+        matched.confidence[~used].max() < detector.config.task.train_data.parser.rpn_match_threshold
+    )

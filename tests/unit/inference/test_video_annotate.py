@@ -1,6 +1,5 @@
 import csv
 
-import cv2
 import numpy as np
 import pytest
 
@@ -61,7 +60,7 @@ def test_every_frame_is_detected_drawn_and_listed(clip, tmp_path):
     with av.open(str(folder / "annotated.mp4")) as file:
         stream = file.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
-    assert video.video_info(folder / "annotated.mp4") == video.Info(FPS, WIDTH, HEIGHT, FRAMES)
+    assert video.video_info(folder / "annotated.mp4") == video.VideoInfo(FPS, WIDTH, HEIGHT, FRAMES)
     found = rows(folder)
     assert len(found) == 2 * FRAMES
     assert list(found[0].values()) == [
@@ -157,58 +156,3 @@ def test_a_video_that_is_missing_is_named(tmp_path):
     with pytest.raises(CourseError, match=r"b.mp4: no such file"):
         annotate_video(tmp_path / "b.mp4", tmp_path / "a", detect=Stub())
     assert list(tmp_path.iterdir()) == []
-
-
-def pictures(folder, count=3, size=(64, 48)):
-    paths = []
-    for i in range(count):
-        image = np.zeros((size[1], size[0], 3), np.uint8)
-        image[..., 2] = 60 * (i + 1)  # OpenCV's order: red
-        paths.append(folder / f"{i}.png")
-        cv2.imwrite(str(paths[-1]), image)
-    return paths
-
-
-def test_images_become_a_video_in_their_order(tmp_path):
-    path = tmp_path / "new" / "clip.mp4"
-    assert video.video_from_images(pictures(tmp_path), path, fps=4) == path
-    assert video.video_info(path) == video.Info(4.0, 64, 48, 3)
-    reds = [frame[20, 20, 0] for frame in video.read_frames(path)]
-    assert reds == pytest.approx([60, 120, 180], abs=8)
-
-
-@pytest.mark.parametrize("broken", [0, 1])
-def test_an_image_that_cannot_be_read_is_named(tmp_path, broken):
-    images = pictures(tmp_path)
-    images[broken].write_text("no image")
-    with pytest.raises(CourseError, match=rf"{broken}.png: not an image"):
-        video.video_from_images(images, tmp_path / "clip.mp4")
-    assert not (tmp_path / "clip.mp4").exists()
-
-
-def test_images_must_be_there_and_of_one_size(tmp_path):
-    with pytest.raises(CourseError, match=r"clip.mp4: no images"):
-        video.video_from_images([], tmp_path / "clip.mp4")
-    first = pictures(tmp_path)
-    (tmp_path / "other").mkdir()
-    other = pictures(tmp_path / "other", 1, (32, 48))
-    with pytest.raises(CourseError, match=r"clip.mp4: frame 3: uint8 \(48, 32, 3\)"):
-        video.video_from_images([*first, *other], tmp_path / "clip.mp4")
-    assert not (tmp_path / "clip.mp4").exists()
-
-
-def test_samples_are_spread_over_the_video(clip):
-    found = video.sample_frames(clip, 3)
-    assert [time for time, _ in found] == pytest.approx([0.3, 0.6, 0.8], abs=0.1)
-    for time, image in found:
-        assert image.shape == (HEIGHT, WIDTH, 3)
-        assert image[..., 1].mean() == pytest.approx(40 + 10 * time * FPS, abs=6)
-    assert len(video.sample_frames(clip, 1)) == 1
-    assert len(video.sample_frames(clip, 100)) == FRAMES
-    assert video.sample_frames(clip, 0) == []
-
-
-def test_samples_are_rgb(tmp_path):
-    path = video.video_from_images(pictures(tmp_path, 4), tmp_path / "clip.mp4")
-    image = video.sample_frames(path, 1)[0][1]
-    assert image[20, 20, 0] > 100 > image[20, 20, 2]

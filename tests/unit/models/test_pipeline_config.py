@@ -5,15 +5,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from helpers import models
 from helpers.annotations.label_map import write_label_map
 from helpers.common.errors import CourseError
-from helpers.models import config as configs
 from helpers.models.networks import build_model
 from helpers.models.pipeline import convert as pipeline_config
 from helpers.models.pipeline import prototext
 from helpers.models.pipeline.convert import convert_pipeline
 from helpers.models.pipeline.draft import APPROXIMATED, NONE, OUTCOMES, TAKEN
-from helpers.models.pipeline.fields import groups
+from helpers.models.pipeline.fields import messages
 from helpers.models.presets import PRESETS
 
 tf = pytest.importorskip("tensorflow")
@@ -25,16 +25,15 @@ KEY = re.compile(r"(?:task|trainer|runtime)\.[\w.]*\w")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def presets():
-    """Presets made once: a conversion changes copies only."""
-    made, make = {}, configs.from_preset
+def presets_made_once(presets):
+    """A conversion changes copies only."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(configs, "from_preset", lambda name: made.setdefault(name, make(name)))
-        yield made
+        patch.setattr(pipeline_config, "from_preset", presets.__getitem__)
+        yield
 
 
 @pytest.fixture(scope="module")
-def converted(presets):
+def converted(presets_made_once):
     assert len(FILES) == 5
     return {name: convert_pipeline(path) for name, path in FILES.items()}
 
@@ -104,7 +103,7 @@ def test_every_field_of_the_file_is_in_the_report_once(converted, name):
 @pytest.mark.parametrize("name", FILES)
 def test_the_report_says_what_the_config_holds(converted, name):
     config, report = converted[name]
-    known = configs.flatten(config.as_dict())
+    known = models.flatten(config.as_dict())
     for row in report.rows:
         keys = KEY.findall(row.key)
         for key in keys:
@@ -122,21 +121,21 @@ def test_the_report_says_what_the_config_holds(converted, name):
 @pytest.mark.parametrize("name", FILES)
 def test_a_result_passes_the_check_and_comes_back_from_its_file(converted, tmp_path, name):
     config, _ = converted[name]
-    configs.check_config(config)
-    configs.save_config(config, tmp_path / "a.yaml")
-    assert configs.difference(configs.load_config(tmp_path / "a.yaml"), config) == []
+    models.check_config(config)
+    models.save_config(config, tmp_path / "a.yaml")
+    assert models.difference(models.load_config(tmp_path / "a.yaml"), config) == []
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_result_trains_a_step(converted, tiny_records, name):
-    config = configs.for_records(converted[name][0], tiny_records)
+    config = models.for_records(converted[name][0], tiny_records)
     smallest = 2**config.task.model.max_level
     changes = {
         "task.model.input_size": [smallest, smallest, 3],
         "task.train_data.global_batch_size": 2,
         "task.train_data.shuffle_buffer_size": 2,
     }
-    config = configs.edit(config, changes)
+    config = models.edit(config, changes)
     task, model = build_model(config)
     optimizer = task.create_optimizer(config.trainer.optimizer_config, config.runtime)
     batch = next(iter(task.build_inputs(config.task.train_data)))
@@ -261,7 +260,7 @@ def test_the_rate_has_fallen_when_training_ends(converted, name):
 def test_what_the_file_says_is_what_the_config_gets(converted, name, preset, expected):
     config, report = converted[name]
     assert report.preset == preset
-    known = configs.flatten(config.as_dict())
+    known = models.flatten(config.as_dict())
     assert {key: known[key] for key in expected} == expected
 
 
@@ -341,7 +340,7 @@ def test_a_file_without_mistakes_has_none(edited):
         ("records/val.*?tfrecord", "records/train-?????-of-00002.tfrecord", "the same file"),
         ("records/val.*?tfrecord", "C:/Users/me/val.record", "a path of another machine"),
         ("records/val.*?tfrecord", "~/val.record", "a path of another machine"),
-        ("records/val.*?tfrecord", "PATH_TO_BE_CONFIGURED/val", "was never replaced; config.for"),
+        ("records/val.*?tfrecord", "PATH_TO_BE_CONFIGURED/val", "was never replaced; models.for"),
         ('"label_map.txt"', '"/nowhere/label_map.txt"', "a path of another machine"),
         (
             "metrics_set",
@@ -368,7 +367,7 @@ def test_every_mistake_is_found(edited, pattern, replacement, fault):
     found = [f"{mistake.field}: {mistake.remark}" for mistake in report.mistakes]
     assert any(re.search(fault, line) for line in found), found
     assert all("\n" not in line for line in found)
-    configs.check_config(config)
+    models.check_config(config)
 
 
 def test_a_label_map_that_is_there_counts_the_classes(edited):
@@ -445,7 +444,7 @@ def test_a_rate_runs_as_it_did(edited, name):
     at = rate if callable(rate) else lambda step: rate
     assert float(at(0)) == pytest.approx(first, abs=1e-6)
     assert float(at(50_000)) == pytest.approx(last, abs=1e-6)
-    shorter = configs.with_budget(config, train_steps=50, learning_rate=0.01)
+    shorter = models.with_budget(config, train_steps=50, learning_rate=0.01)
     assert shorter.trainer.optimizer_config.learning_rate.cosine.decay_steps == 50
 
 
@@ -502,7 +501,7 @@ def test_augmentation_is_what_the_file_lists(edited, name, option, expected):
     text = text.replace("dropped {", f"data_augmentation_options {{ {option} }}\n  dropped {{", 1)
     path.write_text(text)
     config, report = convert_pipeline(path)
-    known = configs.flatten(config.task.train_data.parser.as_dict())
+    known = models.flatten(config.task.train_data.parser.as_dict())
     assert {key: known[key] for key in expected} == expected
     assert [row for row in report.rows if row.field.startswith("train_config.data_augmentation")]
 
@@ -526,10 +525,10 @@ def test_each_network_finds_its_kin(edited, kind, preset):
     name = PLAIN if kind.startswith("faster") else MODERN
     config, report = convert_pipeline(edited(name, (r"type: '\w+'", f"type: '{kind}'")))
     assert report.preset == preset
-    assert configs.is_two_stage(config) == (name == PLAIN)
+    assert models.is_two_stage(config) == (name == PLAIN)
     row = row_of(report, "feature_extractor.type")
     assert row.key.startswith(f"preset {preset}")
-    configs.check_config(config)
+    models.check_config(config)
 
 
 @pytest.mark.parametrize(
@@ -599,7 +598,7 @@ def test_the_same_file_in_other_words_is_the_same_config(edited):
         (r"\ngraph_rewriter", "\n[type.googleapis.com/own.Thing] { a: -inf }\ngraph_rewriter"),
     ]
     text, second = convert_pipeline(clean(edited, *changes))
-    assert configs.difference(plain, text) == []
+    assert models.difference(plain, text) == []
     added = {row.field for row in second.rows} - {row.field for row in first.rows}
     assert added == {"[type.googleapis.com/own.Thing].a"}
     assert [m.field for m in second.mistakes] == ["[type.googleapis.com/own.Thing].a"]
@@ -628,10 +627,10 @@ def test_unknown_fields_are_told_the_nearest(edited):
 def known_fields(group, prefix=""):
     """All field paths that the table knows below a group, with a value each."""
     values = {"int": ": 3", "float": ": 0.5", "bool": ": true", "text": ": 'x'", "enum": ": WORD"}
-    for name, known in groups()[group].items():
+    for name, known in messages()[group].items():
         if known.kind in values:
             yield f"{prefix}{name}", values[known.kind]
-        elif known.kind == "Any" or not groups()[known.kind]:
+        elif known.kind == "Any" or not messages()[known.kind]:
             yield f"{prefix}{name}", " { }"
         else:
             yield f"{prefix}{name}", " { }"
@@ -639,15 +638,15 @@ def known_fields(group, prefix=""):
 
 
 @pytest.mark.parametrize("kind", ["ssd", "faster_rcnn"])
-def test_every_field_that_the_old_api_knew_has_an_answer(tmp_path, monkeypatch, kind):
+def test_every_field_that_the_old_api_knew_has_an_answer(presets, tmp_path, monkeypatch, kind):
     # As plain dicts, since making these of a config takes longer than all else here.
-    trees = {name: configs.from_preset(name).as_dict() for name in PRESETS}
-    keys = {key for tree in trees.values() for key in configs.flatten(tree)}
+    trees = {name: config.as_dict() for name, config in presets.items()}
+    keys = {key for tree in trees.values() for key in models.flatten(tree)}
     unanswered = []
     fake = {name: SimpleNamespace(as_dict=lambda tree=tree: tree) for name, tree in trees.items()}
-    monkeypatch.setattr(configs, "from_preset", fake.get)
-    monkeypatch.setattr(configs, "edit", lambda config, changes: None)
-    monkeypatch.setattr(configs, "check_config", lambda config: None)
+    monkeypatch.setattr(pipeline_config, "from_preset", fake.get)
+    monkeypatch.setattr(pipeline_config, "edit", lambda config, changes: None)
+    monkeypatch.setattr(pipeline_config, "check_config", lambda config: None)
     path = tmp_path / "pipeline.config"
     other = "model.faster_rcnn" if kind == "ssd" else "model.ssd"
     silent = (other, "model.center_net", "model.experimental_model")
@@ -690,7 +689,7 @@ def test_the_command_prints_the_report_and_writes_the_config(tmp_path, capsys):
     out = tmp_path / "out.yaml"
     assert pipeline_config.main([str(FILES[MODERN]), str(out)]) == 0
     assert "taken over (" in capsys.readouterr().out
-    assert configs.load_config(out).task.model.num_classes == 3
+    assert models.load_config(out).task.model.num_classes == 3
     assert pipeline_config.main([]) == 2
     assert "pipeline.config [out.yaml]" in capsys.readouterr().err
     assert pipeline_config.main([str(tmp_path / "none.config")]) == 1
@@ -700,6 +699,7 @@ def test_the_command_prints_the_report_and_writes_the_config(tmp_path, capsys):
 
 
 def test_presets_that_files_become_are_presets():
-    from helpers.models.pipeline.fields import EXTRACTORS, FALLBACK
+    from helpers.models.pipeline.fields import counterparts, extractors
 
-    assert {extractor.preset for extractor in EXTRACTORS} | set(FALLBACK.values()) <= set(PRESETS)
+    presets = {extractor.preset for extractor in extractors()}
+    assert presets | set(counterparts("fallback").values()) <= set(PRESETS)

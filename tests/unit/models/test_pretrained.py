@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from serving import Answers
 
+from helpers import models
 from helpers.common.errors import CourseError
-from helpers.models import config as configs
-from helpers.models import pretrained
+from helpers.models import pretrained, published
+from helpers.models.keras_weights import convert_weights
 from helpers.models.networks import build_model
 from helpers.models.presets import PRESETS
 
@@ -39,7 +40,7 @@ def host(monkeypatch, tmp_path):
     server.state = SimpleNamespace(address=address, files={}, asked=[])
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     monkeypatch.setenv("COURSE_MIRROR", "")
-    monkeypatch.setattr(pretrained, "DOWNLOADS", tmp_path / "downloads")
+    monkeypatch.setattr(published, "DOWNLOADS", tmp_path / "downloads")
     yield server.state
     server.shutdown()
 
@@ -60,7 +61,7 @@ def keras_file(tmp_path_factory) -> Path:
     for layer in model.layers:
         if isinstance(layer, tf_keras.layers.BatchNormalization):
             layer.set_weights([draw.uniform(0.5, 1.5, w.shape) for w in layer.get_weights()])
-    path = tmp_path_factory.mktemp("keras") / pretrained.IMAGENET[0].file
+    path = tmp_path_factory.mktemp("keras") / published.IMAGENET[0].file
     model.save_weights(path)
     return path
 
@@ -71,7 +72,7 @@ def mirror(keras_file, tmp_path, monkeypatch) -> Path:
     (folder / "weights").mkdir(parents=True)
     shutil.copy(keras_file, folder / "weights")
     monkeypatch.setenv("COURSE_MIRROR", str(folder))
-    monkeypatch.setattr(pretrained, "DOWNLOADS", tmp_path / "downloads")
+    monkeypatch.setattr(published, "DOWNLOADS", tmp_path / "downloads")
     return folder
 
 
@@ -81,7 +82,7 @@ def mobile(tiny_config):
     names = ("backbone.type", "backbone.mobilenet.model_id", "norm_activation.norm_epsilon")
     values = ("mobilenet", "MobileNetV2", 0.001)
     edits = {f"task.model.{name}": value for name, value in zip(names, values, strict=True)}
-    return configs.edit(config, edits)
+    return models.edit(config, edits)
 
 
 def started(config):
@@ -128,22 +129,22 @@ def check_agreement(path, backbone):
 
 
 def test_imagenet_weights_give_the_features_of_the_keras_network(mobile, mirror, tmp_path):
-    large = configs.edit(mobile, {"task.model.input_size": [512, 512, 3]})
-    config = pretrained.start_from(large, "imagenet", tmp_path / "start")
+    large = models.edit(mobile, {"task.model.input_size": [512, 512, 3]})
+    config = pretrained.use_pretrained(large, "imagenet", tmp_path / "start")
     assert config.task.init_checkpoint == str(tmp_path / "start" / "ckpt")
     assert config.task.init_checkpoint_modules == "backbone"
     model, changed = started(config)
     assert {w.name for w in model.backbone.weights} == changed
-    check_agreement(mirror / "weights" / pretrained.IMAGENET[0].file, model.backbone)
+    check_agreement(mirror / "weights" / published.IMAGENET[0].file, model.backbone)
 
 
 def test_the_published_imagenet_weights(mobile, monkeypatch, tmp_path):
     if not SHARED.is_dir():
         pytest.skip("no ../shared/weights: the published MobileNetV2 weights are not checked")
     monkeypatch.setenv("COURSE_MIRROR", str(SHARED.parent))
-    large = configs.edit(mobile, {"task.model.input_size": [512, 512, 3]})
-    model, _ = started(pretrained.start_from(large, "imagenet", tmp_path / "start"))
-    check_agreement(SHARED / pretrained.IMAGENET[0].file, model.backbone)
+    large = models.edit(mobile, {"task.model.input_size": [512, 512, 3]})
+    model, _ = started(pretrained.use_pretrained(large, "imagenet", tmp_path / "start"))
+    check_agreement(SHARED / published.IMAGENET[0].file, model.backbone)
 
 
 def randomized(model):
@@ -183,7 +184,7 @@ def test_a_keras_resnet_becomes_one_of_model_garden(depth):
     network = getattr(tf_keras.applications, f"ResNet{depth}")
     trained = randomized(network(include_top=False, weights=None, input_shape=shape))
     backbone = built("resnet_v1", depth, shape, epsilon=0.001)
-    pretrained.convert_weights(trained, backbone, "caffe")
+    convert_weights(trained, backbone, "caffe")
     image = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
     last = {"2": 3, "3": 4, "4": {50: 6, 101: 23}[depth], "5": 3}
     names = [f"conv{level}_block{count}_out" for level, count in last.items()]
@@ -199,7 +200,7 @@ def test_vgg_with_its_classifier_becomes_that_of_an_ssd():
 
     trained = randomized(tf_keras.applications.VGG16(weights=None))
     backbone = built("vgg16", None, (224, 224, 3))
-    pretrained.convert_weights(trained, backbone, "caffe")
+    convert_weights(trained, backbone, "caffe")
     image = np.random.default_rng(0).integers(0, 255, (224, 224, 3)).astype(np.uint8)
     theirs = tf_keras.Model(trained.input, trained.get_layer("block4_conv3").output)
     assert apart(features(backbone, image)["3"], theirs(caffe_pixels(image))) < 1e-4
@@ -232,36 +233,36 @@ def built(kind: str, model_id, shape: tuple, epsilon: float = 0.001):
 
 @pytest.mark.parametrize("preset", [p for p in PRESETS.values() if p.weights], ids=lambda p: p.name)
 def test_the_weights_that_a_preset_names_are_published_for_its_backbone(preset):
-    table = {"imagenet": pretrained.IMAGENET, "coco": pretrained.COCO}[preset.weights]
-    source = pretrained.published(table, configs.from_preset(preset.name), preset.weights)
+    table = {"imagenet": published.IMAGENET, "coco": published.COCO}[preset.weights]
+    source = published.find_source(table, models.from_preset(preset.name), preset.weights)
     assert source.address.startswith("https://")
 
 
-def test_from_nothing(mobile, mirror, tmp_path):
-    config = pretrained.start_from(mobile, "imagenet", tmp_path / "start")
-    assert pretrained.start_from(config, "nothing", tmp_path / "x").task.init_checkpoint is None
+def test_from_scratch(mobile, mirror, tmp_path):
+    config = pretrained.use_pretrained(mobile, "imagenet", tmp_path / "start")
+    assert pretrained.use_pretrained(config, "scratch", tmp_path / "x").task.init_checkpoint is None
     assert not (tmp_path / "x").exists()
 
 
 def test_kept_until_something_differs(mobile, mirror, tmp_path, capsys):
     def start(config):
-        pretrained.start_from(config, "imagenet", tmp_path / "start")
+        pretrained.use_pretrained(config, "imagenet", tmp_path / "start")
         return "kept" in capsys.readouterr().out
 
     assert [start(mobile), start(mobile)] == [False, True]
-    assert not start(configs.edit(mobile, {"task.model.norm_activation.norm_momentum": 0.5}))
+    assert not start(models.edit(mobile, {"task.model.norm_activation.norm_momentum": 0.5}))
 
 
 def test_downloaded_once_from_the_public_address(mobile, keras_file, host, tmp_path, monkeypatch):
     body = keras_file.read_bytes()
     host.files[f"/{keras_file.name}"] = (body, {})
     source = dataclasses.replace(
-        pretrained.IMAGENET[0],
+        published.IMAGENET[0],
         address=f"{host.address}/{keras_file.name}",
         md5=hashlib.md5(body).hexdigest(),
     )
-    monkeypatch.setattr(pretrained, "IMAGENET", (source,))
-    paths = [pretrained.fetch_weights(source) for _ in range(2)]
+    monkeypatch.setattr(published, "IMAGENET", (source,))
+    paths = [published.fetch_weights(source) for _ in range(2)]
     assert paths[0] == paths[1] == tmp_path / "downloads" / keras_file.name
     assert paths[0].read_bytes() == body
     assert host.asked == [f"/{keras_file.name}"]
@@ -269,7 +270,7 @@ def test_downloaded_once_from_the_public_address(mobile, keras_file, host, tmp_p
     host.files[f"/class/weights/{keras_file.name}"] = (body, {})
     monkeypatch.setenv("COURSE_MIRROR", f"{host.address}/class")
     paths[0].unlink()
-    pretrained.fetch_weights(source)
+    published.fetch_weights(source)
     assert host.asked[1:] == [f"/class/weights/{keras_file.name}"]
 
 
@@ -278,28 +279,28 @@ def test_a_changed_file_is_refused_and_forgotten(host, tmp_path, stated):
     right = hashlib.md5(b"right")
     header = {"x-goog-hash": "crc32c=AAAAAA==, md5=" + base64.b64encode(right.digest()).decode()}
     host.files["/w.h5"] = (b"wrong", header if stated == "by the host" else {})
-    source = pretrained.Source(
+    source = published.Source(
         ("resnet", 50), f"{host.address}/w.h5", right.hexdigest() if stated == "by us" else "", 1
     )
     with pytest.raises(CourseError, match=r"w\.h5: not the file that was published"):
-        pretrained.fetch_weights(source)
+        published.fetch_weights(source)
     assert list((tmp_path / "downloads").iterdir()) == []
     host.files["/w.h5"] = (b"right", header)
-    assert pretrained.fetch_weights(source).read_bytes() == b"right"
+    assert published.fetch_weights(source).read_bytes() == b"right"
 
 
 def test_a_cut_off_file_in_the_mirror(mobile, mirror, tmp_path):
-    path = mirror / "weights" / pretrained.IMAGENET[0].file
+    path = mirror / "weights" / published.IMAGENET[0].file
     path.write_bytes(path.read_bytes()[:100_000])
     with pytest.raises(CourseError, match=r"no_top\.h5: unreadable .* delete it"):
-        pretrained.start_from(mobile, "imagenet", tmp_path / "start")
+        pretrained.use_pretrained(mobile, "imagenet", tmp_path / "start")
     assert not (tmp_path / "start").exists()
 
 
 def test_another_width_than_was_trained(mobile, mirror, tmp_path):
-    narrow = configs.edit(mobile, {"task.model.backbone.mobilenet.filter_size_scale": 0.5})
+    narrow = models.edit(mobile, {"task.model.backbone.mobilenet.filter_size_scale": 0.5})
     with pytest.raises(CourseError, match=r"its layers are not those .* width"):
-        pretrained.start_from(narrow, "imagenet", tmp_path / "start")
+        pretrained.use_pretrained(narrow, "imagenet", tmp_path / "start")
 
 
 def pack_checkpoint(model, folder: Path, change=lambda path: None) -> bytes:
@@ -315,11 +316,11 @@ def pack_checkpoint(model, folder: Path, change=lambda path: None) -> bytes:
 @pytest.fixture
 def coco(mobile, host, tmp_path, monkeypatch):
     """A published detector of 90 classes, with the backbone of `mobile`."""
-    source = pretrained.Source(
+    source = published.Source(
         ("mobilenet", "MobileNetV2"), f"{host.address}/retinanet.tar.gz", "", 1
     )
-    monkeypatch.setattr(pretrained, "COCO", (source,))
-    _, model = build_model(configs.edit(mobile, {"task.model.num_classes": 91}))
+    monkeypatch.setattr(published, "COCO", (source,))
+    _, model = build_model(models.edit(mobile, {"task.model.num_classes": 91}))
     return SimpleNamespace(
         model=model,
         serve=lambda change=lambda path: None: host.files.update(
@@ -330,7 +331,7 @@ def coco(mobile, host, tmp_path, monkeypatch):
 
 def test_a_published_checkpoint_gives_all_but_the_heads(mobile, coco, tmp_path):
     coco.serve()
-    config = pretrained.start_from(mobile, "coco", tmp_path / "start")
+    config = pretrained.use_pretrained(mobile, "coco", tmp_path / "start")
     assert config.task.init_checkpoint_modules == ["backbone", "decoder"]
     model, changed = started(config)
     for mine, theirs in (
@@ -350,12 +351,12 @@ def test_a_damaged_checkpoint_is_found_before_training(mobile, coco, tmp_path):
 
     coco.serve(damage)
     with pytest.raises(CourseError, match=r"retinanet\.tar\.gz: broken .* delete it"):
-        pretrained.start_from(mobile, "coco", tmp_path / "start")
+        pretrained.use_pretrained(mobile, "coco", tmp_path / "start")
     assert not (tmp_path / "start").exists()
 
 
 def test_a_detector_of_ones_own_with_its_heads(trained, tmp_path):
-    config = pretrained.start_from(trained.config, trained.folder, tmp_path / "start")
+    config = pretrained.use_pretrained(trained.config, trained.folder, tmp_path / "start")
     assert config.task.init_checkpoint_modules == "all"
     model, _ = started(config)
     for a, b in zip(model.weights, trained.detector.model.weights, strict=True):
@@ -363,8 +364,8 @@ def test_a_detector_of_ones_own_with_its_heads(trained, tmp_path):
 
 
 def test_of_a_detector_of_other_classes_the_heads_stay_fresh(trained, tmp_path):
-    other = configs.edit(trained.config, {"task.model.num_classes": 4})
-    config = pretrained.start_from(other, trained.folder, tmp_path / "start")
+    other = models.edit(trained.config, {"task.model.num_classes": 4})
+    config = pretrained.use_pretrained(other, trained.folder, tmp_path / "start")
     assert config.task.init_checkpoint_modules == ["backbone", "decoder"]
     model, changed = started(config)
     assert not changed & {w.name for w in model.head.weights}
@@ -372,38 +373,38 @@ def test_of_a_detector_of_other_classes_the_heads_stay_fresh(trained, tmp_path):
 
 
 def test_parts_are_chosen_and_others_left_out(trained, tmp_path):
-    config = pretrained.start_from(
+    config = pretrained.use_pretrained(
         trained.config, trained.folder, tmp_path / "start", modules=["backbone"]
     )
     model, changed = started(config)
     assert changed <= {w.name for w in model.backbone.weights}
     assert changed
     with pytest.raises(CourseError, match="modules: heads; choose of all, backbone, decoder"):
-        pretrained.start_from(trained.config, trained.folder, tmp_path / "x", modules=["heads"])
+        pretrained.use_pretrained(trained.config, trained.folder, tmp_path / "x", modules=["heads"])
 
 
 def test_the_shipped_detector_fits_the_preset_that_it_was_trained_with(tmp_path):
-    config = configs.from_preset("ssd_cpu")
-    config = configs.edit(config, {"task.model.num_classes": 2})
-    config = pretrained.start_from(config, "shipped", tmp_path / "start")
+    config = models.from_preset("ssd_cpu")
+    config = models.edit(config, {"task.model.num_classes": 2})
+    config = pretrained.use_pretrained(config, "shipped", tmp_path / "start")
     assert config.task.init_checkpoint_modules == "all"
-    wide = configs.edit(config, {"task.model.backbone.resnet.depth_multiplier": 0.5})
+    wide = models.edit(config, {"task.model.backbone.resnet.depth_multiplier": 0.5})
     with pytest.raises(CourseError, match="shipped: its backbone is not that of this config"):
-        pretrained.start_from(wide, "shipped", tmp_path / "x")
+        pretrained.use_pretrained(wide, "shipped", tmp_path / "x")
 
 
-@pytest.mark.parametrize("name", ["imagnet", "no/such/folder"])
+@pytest.mark.parametrize("name", ["imagnet", "no/such/folder", "nothing"])
 def test_unknown_weights(mobile, name, tmp_path):
-    with pytest.raises(CourseError, match=rf"'{name}': unknown; use nothing, shipped, imagenet"):
-        pretrained.start_from(mobile, name, tmp_path / "start")
+    with pytest.raises(CourseError, match=rf"'{name}': unknown; use scratch, shipped, imagenet"):
+        pretrained.use_pretrained(mobile, name, tmp_path / "start")
 
 
 def test_no_weights_for_this_backbone(tiny_config, tmp_path):
     with pytest.raises(CourseError, match="imagenet: none for a backbone resnet 10; there are for"):
-        pretrained.start_from(tiny_config(), "imagenet", tmp_path / "start")
+        pretrained.use_pretrained(tiny_config(), "imagenet", tmp_path / "start")
 
 
 def test_a_mirror_that_is_not_there(mobile, monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_MIRROR", str(tmp_path / "nowhere"))
     with pytest.raises(CourseError, match=r"COURSE_MIRROR: .* no such folder"):
-        pretrained.start_from(mobile, "imagenet", tmp_path / "start")
+        pretrained.use_pretrained(mobile, "imagenet", tmp_path / "start")

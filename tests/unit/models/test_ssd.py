@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from helpers import models
 from helpers.common.errors import CourseError
-from helpers.models import config as configs
 
 tf = pytest.importorskip("tensorflow")
 from official.vision.ops import box_ops  # noqa: E402
@@ -16,7 +16,7 @@ NARROW = {"task.model.num_classes": 2, "task.model.backbone.vgg16.filter_size_sc
 @pytest.fixture(scope="module")
 def config():
     """The preset with an eighth of VGG's filters, and two classes with the background."""
-    return configs.edit(configs.from_preset("ssd300_vgg16"), NARROW)
+    return models.edit(models.from_preset("ssd300_vgg16"), NARROW)
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +27,8 @@ def built(config):
 @pytest.fixture(scope="module")
 def batch(config, built, tiny_records):
     """Four images and their targets."""
-    ready = configs.for_records(config, tiny_records)
-    ready = configs.with_budget(ready, train_steps=30, batch_size=4, learning_rate=0.001)
+    ready = models.for_records(config, tiny_records)
+    ready = models.with_budget(ready, train_steps=30, batch_size=4, learning_rate=0.001)
     return next(iter(built[0].build_inputs(ready.task.train_data)))
 
 
@@ -64,7 +64,7 @@ def test_the_network_gives_one_prediction_for_each_default_box(preset, size):
     changes = {"task.model.input_size": [*size, 3], "task.model.num_classes": 3}
     if preset == "ssd300_vgg16":
         changes |= {"task.model.backbone.vgg16.filter_size_scale": 0.0625}
-    config = configs.edit(configs.from_preset(preset), changes)
+    config = models.edit(models.from_preset(preset), changes)
     _, model = build_model(config)
     outputs = model(tf.zeros([1, *size, 3]), training=True)
     for level, boxes in ssd.default_boxes(config.task.model).items():
@@ -77,7 +77,7 @@ def test_the_network_gives_one_prediction_for_each_default_box(preset, size):
 
 
 def test_an_input_too_small_for_the_last_map_is_named(config):
-    small = configs.edit(config, {"task.model.input_size": [200, 300, 3]})
+    small = models.edit(config, {"task.model.input_size": [200, 300, 3]})
     with pytest.raises(CourseError, match="input_size: 200 leaves no cell"):
         ssd.default_boxes(small.task.model)
 

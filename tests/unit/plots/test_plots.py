@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers import plots
 from helpers.annotations.boxes import Box
-from helpers.plots import figures as plots
+from helpers.common.errors import CourseError
+from helpers.plots.training import SNAPSHOTS_CAPTION
+from helpers.training.snapshots import SNAPSHOTS as SNAPSHOTS_FILE
 
 CAPTION = "What the figure shows."
 ROAD = np.full((36, 64, 3), 120, np.uint8)
@@ -37,7 +40,9 @@ HISTORY = [
     {"step": 1, "total_loss": 3.0},
     {"step": 9, "total_loss": 0.5, "AP50": 0.7},
 ]
-FILM = [{"step": step, "found": [[], [[11, 9, 21, 31, step / 100]]]} for step in range(0, 100, 9)]
+SNAPSHOTS = [
+    {"step": step, "found": [[], [[11, 9, 21, 31, step / 100]]]} for step in range(0, 100, 9)
+]
 
 FIGURES = {
     "images": lambda: plots.images([ROAD] * 4, titles=list("abcd"), caption=CAPTION),
@@ -69,8 +74,8 @@ FIGURES = {
     "history without scores": lambda: plots.history(
         {"one": [{"step": 1, "total_loss": 2.0}], "two": []}, caption=CAPTION
     ),
-    "film_strip": lambda: plots.film_strip(
-        FILM, [ROAD, ROAD[:20]], [[BOX], []], history=HISTORY, caption=CAPTION
+    "snapshots": lambda: plots.snapshots(
+        SNAPSHOTS, [ROAD, ROAD[:20]], [[BOX], []], history=HISTORY, caption=CAPTION
     ),
     "precision_recall": lambda: plots.precision_recall({"SSD": CURVE}, caption=CAPTION),
     "scores": lambda: plots.scores({"SSD": SCORED}, caption=CAPTION),
@@ -81,8 +86,8 @@ FIGURES = {
 }
 
 EMPTY = {
-    "film_strip": lambda: plots.film_strip([], [ROAD], [[]], caption=CAPTION),
-    "film_strip without pictures": lambda: plots.film_strip(FILM, [], [], caption=CAPTION),
+    "snapshots": lambda: plots.snapshots([], [ROAD], [[]], caption=CAPTION),
+    "snapshots without pictures": lambda: plots.snapshots(SNAPSHOTS, [], [], caption=CAPTION),
     "images": lambda: plots.images([], caption=CAPTION),
     "histogram": lambda: plots.histogram({"counted": []}, label="size", caption=CAPTION),
     "class_bars": lambda: plots.class_bars({}, caption=CAPTION),
@@ -158,6 +163,18 @@ def test_truth_is_blue_and_detections_orange(shown):
     assert 0 < share(pixels(shown), ORANGE) < solid, "dashed: less ink than a solid line"
 
 
+def test_pictures_may_be_files(shown, tmp_path):
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path, colour in zip(paths, (BLUE, ORANGE), strict=True):
+        Image.new("RGB", (64, 36), colour).save(path)
+    plots.images([paths[0], ROAD], caption=CAPTION)
+    assert share(pixels(shown), BLUE) > 0.3
+    plots.images(paths, caption=CAPTION)
+    assert min(share(pixels(shown), BLUE), share(pixels(shown), ORANGE)) > 0.3
+    with pytest.raises(CourseError, match=r"c.png: not a readable image"):
+        plots.images([tmp_path / "c.png"], caption=CAPTION)
+
+
 def test_zoom_enlarges_the_box(shown):
     far = np.zeros((720, 1280, 3), np.uint8)
     far[350:370, 600:610] = (255, 0, 0)
@@ -206,22 +223,22 @@ def test_live_history_redraws_one_figure(redrawn, capsys):
     assert capsys.readouterr().out.count("Left: the loss") == 1
 
 
-def test_the_film_strip_grows_below_the_curves(redrawn, tmp_path, capsys):
-    draw = plots.live_history(film=tmp_path, pictures=[ROAD, ROAD], truth=[[BOX], [BOX]])
+def test_snapshots_are_added_below_the_curves(redrawn, tmp_path, capsys):
+    draw = plots.live_history(snapshots=tmp_path, pictures=[ROAD, ROAD], truth=[[BOX], [BOX]])
     draw(HISTORY[:1])
-    assert [number for number, _ in redrawn] == [0], "no film yet"
+    assert [number for number, _ in redrawn] == [0], "no snapshots yet"
     heights = []
-    for looks in (1, 1, 2):
-        (tmp_path / "film.json").write_text(json.dumps(FILM[:looks]))
+    for count in (1, 1, 2):
+        (tmp_path / SNAPSHOTS_FILE).write_text(json.dumps(SNAPSHOTS[:count]))
         del redrawn[:]
         draw(HISTORY)
         numbers = [number for number, _ in redrawn]
-        # Drawn anew where there is something new.
-        assert numbers == ([0, 1] if looks != len(heights) else [0])
+        # Drawn again where there is something new.
+        assert numbers == ([0, 1] if count != len(heights) else [0])
         if numbers[-1]:
             heights.append(Image.open(io.BytesIO(redrawn[-1][1].data)).height)
     assert heights[1] > 1.5 * heights[0]
-    assert capsys.readouterr().out.count(plots.FILM_CAPTION) == 1
+    assert capsys.readouterr().out.count(SNAPSHOTS_CAPTION) == 1
 
 
 def test_the_ring_is_around_the_best_score(shown):
@@ -241,26 +258,26 @@ def test_the_ring_is_around_the_best_score(shown):
     assert (rings(late) & ~rings(early))[:, half:].any()
 
 
-def strip(shown, film, pictures, truth, **options) -> np.ndarray:
-    plots.film_strip(film, pictures, truth, caption=CAPTION, **options)
+def strip(shown, taken, pictures, truth, **options) -> np.ndarray:
+    plots.snapshots(taken, pictures, truth, caption=CAPTION, **options)
     return np.array(Image.open(io.BytesIO(shown[-1][0].data)))
 
 
-def test_a_film_has_few_rows_the_first_and_the_last_among_them(shown):
-    # Each look marks another place; the last is where nothing else is.
-    film = [{"step": i, "found": [[]]} for i in range(40)]
-    film[-1]["found"] = [[[11, 9, 21, 31, 0.9]]]
-    six = strip(shown, film, [ROAD], [[]])
-    assert six.shape == strip(shown, film[-6:], [ROAD], [[]]).shape
-    assert strip(shown, film, [ROAD], [[]], most=3).shape[0] < 0.6 * six.shape[0]
+def test_snapshots_have_few_rows_the_first_and_the_last_among_them(shown):
+    # Only the last shows a detection.
+    taken = [{"step": i, "found": [[]]} for i in range(40)]
+    taken[-1]["found"] = [[[11, 9, 21, 31, 0.9]]]
+    six = strip(shown, taken, [ROAD], [[]])
+    assert six.shape == strip(shown, taken[-6:], [ROAD], [[]]).shape
+    assert strip(shown, taken, [ROAD], [[]], most=3).shape[0] < 0.6 * six.shape[0]
     rows = np.array_split(six[:-40], 6)
     assert [share(row, ORANGE) > 0 for row in rows] == [False] * 5 + [True]
-    film[0]["found"], film[-1]["found"] = film[-1]["found"], [[]]
-    rows = np.array_split(strip(shown, film, [ROAD], [[]])[:-40], 6)
+    taken[0]["found"], taken[-1]["found"] = taken[-1]["found"], [[]]
+    rows = np.array_split(strip(shown, taken, [ROAD], [[]])[:-40], 6)
     assert [share(row, ORANGE) > 0 for row in rows] == [True] + [False] * 5
 
 
-def test_a_film_shows_an_object_large_and_leaves_weak_detections_out(shown):
+def test_snapshots_show_an_object_large_and_leaves_weak_detections_out(shown):
     far = np.zeros((720, 1280, 3), np.uint8)
     far[350:370, 600:610] = (255, 0, 0)
     box = Box("speed_camera", 595, 345, 615, 375)
@@ -272,3 +289,17 @@ def test_a_film_shows_an_object_large_and_leaves_weak_detections_out(shown):
     assert share(strip(shown, strong, [far], [[box]])[:-40], ORANGE) > 0
     elsewhere = [{"step": 1, "found": [[[100, 100, 150, 150, 0.9]]]}]
     assert share(strip(shown, elsewhere, [far], [[box]])[:-40], ORANGE) == 0
+
+
+def test_statistics_order_labels_by_number_and_then_as_they_come(monkeypatch):
+    figures = []
+    monkeypatch.setattr("helpers.plots.draw.show", lambda figure, caption: figures.append(figure))
+    labels = ["van", "car", "bin", "sign", "camera", "camera"]
+    columns = {name: 0.5 for name in ("side", "aspect", "width", "height", "x", "y")}
+    rows = [{"image": f"{i}.jpg", "label": label} | columns for i, label in enumerate(labels)]
+    plots.statistics(rows, images=9, input_size=(640, 384), caption=CAPTION)
+    (figure,) = figures
+    shown = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert shown == ["camera", "van", "car", "2 more"]
+    per_image = figure.axes[0].patches
+    assert [bar.get_height() for bar in per_image] == [3, 6], "9 images, 6 with one object"

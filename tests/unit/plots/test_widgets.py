@@ -1,5 +1,7 @@
 """The slider shows its first state without a kernel, and redraws when it is moved."""
 
+import sys
+
 import IPython.display
 import pytest
 
@@ -13,6 +15,7 @@ def page(monkeypatch):
 
     class Handle:
         def update(self, item):
+            sys.stdout.flush()  # as a kernel's display does
             replaced.append(item)
 
     def display(item, display_id=None):
@@ -30,6 +33,13 @@ def test_slider_shows_its_first_state_and_follows(page):
     assert (control.description, control.value, first) == ("score threshold", 0.3, "at 0.30")
     control.value = 0.7
     assert replaced == ["at 0.70"]
+
+
+def test_what_is_printed_stands_above_once(page, capsys):
+    widgets.slider(lambda value: print("Three views.") or value, label="x")
+    page[0][0].value = 0.7
+    assert page[1] == [0.7]
+    assert capsys.readouterr().out == "Three views.\n"
 
 
 def test_slider_is_redrawn_once_when_it_is_let_go(page):

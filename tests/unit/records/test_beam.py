@@ -1,7 +1,5 @@
 """Records from Beam, which lives in .venv-beam: here it is run, and its files are looked at."""
 
-import hashlib
-import io
 import os
 import re
 import shutil
@@ -11,22 +9,20 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
+from sample_pictures import BOXES, MAP, contents, encoded
 
 from helpers.annotations import voc
-from helpers.annotations.boxes import Annotation, Box
+from helpers.annotations.boxes import Annotation
 from helpers.annotations.folders import SPLITS
 from helpers.annotations.label_map import write_label_map
 from helpers.common.artifacts import read_manifest, write_manifest
-from helpers.common.files import write_csv
-from helpers.records import shards as records
+from helpers.common.files import ROOT, write_csv
+from helpers.records.verify import verify_records
+from helpers.records.writing import write_records
 
-ROOT = Path(__file__).parents[3]
 PYTHON = ROOT / ".venv-beam/bin/python"
-MAP = {"radar": 1, "car": 2}
-BOXES = (Box("radar", 10, 20, 30, 60), Box("car", 50, 10.5, 100, 80, difficult=True))
 PROCESSES = ("--direct_running_mode", "multi_processing", "--direct_num_workers", "2")
 
 
@@ -36,13 +32,6 @@ def is_set_up() -> bool:
 
 
 needs_beam = pytest.mark.skipif(not is_set_up(), reason="Beam is not set up: make beam")
-
-
-def encoded(kind="JPEG", **options):
-    noise = np.random.default_rng(0).integers(0, 255, (80, 100, 3), np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(noise).save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 @pytest.fixture
@@ -90,15 +79,6 @@ def beam(*arguments, script="", **environment) -> subprocess.CompletedProcess:
     )
 
 
-def contents(folder):
-    """Name -> digest of the files of a folder, the manifest apart."""
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.iterdir())
-        if path.name != "manifest.json"
-    }
-
-
 def hidden(folder):
     return [path.name for path in folder.rglob(".*")]
 
@@ -110,7 +90,7 @@ def test_the_bytes_are_those_of_the_local_writer(dataset, tmp_path, shards, opti
     done = beam(dataset, out, "--shards", shards, *options)
     assert done.returncode == 0, done.stderr
     assert "val: 3 images" in done.stdout
-    records.write_records(dataset, local, shards=shards)
+    write_records(dataset, local, shards=shards)
     assert contents(out) == contents(local)
     found, expected = read_manifest(out), read_manifest(local)
     assert found["versions"].pop("apache-beam")
@@ -125,8 +105,8 @@ def test_lessons_take_the_folder_for_their_own(dataset, tmp_path, capsys):
     out = tmp_path / "04_records"
     first = beam(dataset, out, "--shards", 2)
     assert "1 turned upright, 1 converted" in first.stdout
-    assert records.verify_records(out)["train"]["images"] == 9
-    records.write_records(dataset, out, shards=2)
+    assert verify_records(out)["train"]["images"] == 9
+    write_records(dataset, out, shards=2)
     assert "kept" in capsys.readouterr().out
     assert "kept" in beam(dataset, out, "--shards", 2).stdout
     command = [sys.executable, "-m", "helpers.records", "write", dataset, out, "--shards", "2"]
@@ -136,9 +116,9 @@ def test_lessons_take_the_folder_for_their_own(dataset, tmp_path, capsys):
 @needs_beam
 def test_other_records_take_the_place_of_the_old(dataset, tmp_path):
     out = tmp_path / "04_records"
-    records.write_records(dataset, out, shards=3)
+    write_records(dataset, out, shards=3)
     assert beam(dataset, out, "--shards", 1).returncode == 0
-    assert contents(out) == contents(records.write_records(dataset, tmp_path / "new", shards=1))
+    assert contents(out) == contents(write_records(dataset, tmp_path / "new", shards=1))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").touch()
     done = beam(dataset, tmp_path / "mine")
@@ -218,9 +198,9 @@ def test_an_unknown_filesystem_is_one_line(dataset, tmp_path):
 
 AGAIN = """
 import os, sys
-from helpers import beam_records
+from helpers.records import beam
 
-once = beam_records.write_one
+once = beam.write_one
 
 
 def again(line, dataset, part, label_map):
@@ -233,8 +213,8 @@ def again(line, dataset, part, label_map):
     once(line, dataset, part, label_map)
 
 
-beam_records.write_one = again
-sys.exit(beam_records.main())
+beam.write_one = again
+sys.exit(beam.main())
 """
 
 
@@ -243,20 +223,34 @@ def test_a_shard_that_is_written_again_does_no_harm(dataset, tmp_path):
     out = tmp_path / "04_records"
     done = beam(dataset, out, "--shards", 2, script=AGAIN)
     assert done.returncode == 0, done.stderr
-    assert contents(out) == contents(records.write_records(dataset, tmp_path / "local", shards=2))
+    assert contents(out) == contents(write_records(dataset, tmp_path / "local", shards=2))
+
+
+SLOW = """
+import sys, time
+from helpers.records import beam
+
+write = beam.write_shard
+
+
+def slowly(shard, dataset, folder, *rest, **options):
+    open(folder + "/started", "w")
+    time.sleep(3)
+    return write(shard, dataset, folder, *rest, **options)
+
+
+beam.write_shard = slowly
+sys.exit(beam.main())
+"""
 
 
 @needs_beam
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
 def test_stopped_it_leaves_the_old_records(dataset, tmp_path, kill):
-    out = records.write_records(dataset, tmp_path / "04_records", shards=3)
+    out = write_records(dataset, tmp_path / "04_records", shards=3)
     old = contents(out)
-    slow = "import time\nfrom helpers import records\nwrite = records.write_shard\n"
-    slow += "def slowly(*a, **b):\n    open(a[2] + '/started', 'w')\n    time.sleep(3)\n"
-    slow += "    return write(*a, **b)\nrecords.write_shard = slowly\n"
-    slow += "import sys\nfrom helpers import beam_records\nsys.exit(beam_records.main())"
     child = subprocess.Popen(
-        [PYTHON, "-c", slow, dataset, out, "--shards", "1"],
+        [PYTHON, "-c", SLOW, dataset, out, "--shards", "1"],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -279,7 +273,7 @@ def test_stopped_it_leaves_the_old_records(dataset, tmp_path, kill):
 
 
 FAR = "import logging, sys\nlogging.disable(30)\nimport far\nlogging.disable(0)\n"
-FAR += "from helpers import beam_records\nsys.exit(beam_records.main())"
+FAR += "from helpers.records import beam\nsys.exit(beam.main())"
 
 
 @pytest.fixture
@@ -306,7 +300,7 @@ def store(tmp_path, dataset):
 @pytest.mark.parametrize("options", [(), PROCESSES])
 def test_records_on_an_object_store(dataset, tmp_path, store, options):
     run, at, place = store
-    local = records.write_records(dataset, tmp_path / "local", shards=3)
+    local = write_records(dataset, tmp_path / "local", shards=3)
     done = run("far://b/x[1]/04_records/", "--shards", 3, *options)
     assert done.returncode == 0, done.stderr
     expected = {at(f"far://b/x[1]/04_records/{p.name}").name: p for p in local.iterdir()}
@@ -355,3 +349,11 @@ def test_without_beam_it_says_how_to_get_it(tmp_path):
         assert done.returncode == 1
         assert len(done.stderr.splitlines()) == 1
         assert "make beam" in done.stderr
+
+
+def test_its_imports_are_those_of_beams_environment():
+    """Which has neither TensorFlow nor OpenCV: also where Beam is not set up."""
+    absent = "tensorflow", "cv2", "pandas", "matplotlib", "tqdm"
+    script = f"import sys; sys.modules.update(dict.fromkeys({absent}))\n"
+    script += "import helpers.records.beam, helpers.annotations.voc"
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)

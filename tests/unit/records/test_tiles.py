@@ -4,12 +4,13 @@ import cv2
 import numpy as np
 import pytest
 
+from helpers import models
 from helpers.common.artifacts import read_manifest
 from helpers.common.errors import CourseError
 from helpers.common.images import fit
-from helpers.models import config as configs
-from helpers.records import shards, tfrecord
+from helpers.records import tfrecord
 from helpers.records import tiles as inputs
+from helpers.records.verify import verify_records
 from helpers.training import loop as training
 
 tf = pytest.importorskip("tensorflow")
@@ -70,7 +71,7 @@ def test_shrinking_shrinks_the_images(tiny_records, shrunk):
 
 
 def test_shrunk_records_pass_the_verification(tiny_records, shrunk):
-    assert shards.verify_records(shrunk) == shards.verify_records(tiny_records)
+    assert verify_records(shrunk) == verify_records(tiny_records)
 
 
 def test_shrunk_records_are_made_once(tiny_records, shrunk, capsys):
@@ -161,7 +162,7 @@ def test_tiles_are_of_use_only_where_objects_are_small(tiny_records):
 
 
 def test_a_detector_trained_on_tiles_runs_on_whole_images(tiles, tiny_config, tmp_path):
-    config = configs.for_records(tiny_config(steps=2), tiles)
+    config = models.for_records(tiny_config(steps=2), tiles)
     detector, history = training.train(
         config, tmp_path / "06", label_map=tiles / "label_map.pbtxt", report_every=1
     )
@@ -177,6 +178,6 @@ def test_the_smallest_anchor_is_as_large_as_the_smallest_objects(tiny_config, ti
     data = json.loads((tiny_records / "train.json").read_text())
     scale = 64 / 96
     sides = sorted(np.sqrt(a["area"]) * scale for a in data["annotations"])
-    chosen = configs.anchor_size(config, tiny_records)
+    chosen = models.anchor_size(config, tiny_records)
     assert 1 <= chosen <= 4
     assert chosen * 8 == pytest.approx(sides[len(sides) // 20], abs=0.5)

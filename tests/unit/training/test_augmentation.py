@@ -4,9 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from helpers import models, plots
 from helpers.common.errors import CourseError
-from helpers.models import config as configs
-from helpers.plots import figures as plots
 from helpers.training import augmentation
 
 pytest.importorskip("tensorflow")
@@ -77,7 +76,7 @@ def test_the_same_seed_draws_the_same(tiny_config):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_colours_leave_boxes_in_place(tiny_config, family):
-    config = configs.edit(tiny_config(family), {"task.train_data.parser.aug_rand_hflip": False})
+    config = models.edit(tiny_config(family), {"task.train_data.parser.aug_rand_hflip": False})
     config = augmentation.set_augmentation(config, 0.8, "colours")
     images, truth = augmentation.preview_augmentation(config, count=6)
     for boxes in truth[1:]:
@@ -103,7 +102,7 @@ def test_the_preview_shows_boxes_that_stay_behind(tiny_config):
     }
     worst = {}
     for family in FAMILIES:
-        config = configs.edit(augmentation.set_augmentation(tiny_config(family), 0.0), changes)
+        config = models.edit(augmentation.set_augmentation(tiny_config(family), 0.0), changes)
         worst[family] = min(fits(*augmentation.preview_augmentation(config, count=12)))
     assert worst["faster_rcnn"] < 0.3 < worst["ssd"]
 
@@ -136,8 +135,8 @@ def test_an_image_that_is_not_there(tiny_config):
 @pytest.mark.parametrize("kind", augmentation.KINDS)
 def test_each_kind_survives_a_file(tiny_config, tmp_path, kind):
     config = augmentation.set_augmentation(tiny_config(), 0.4, kind)
-    configs.save_config(config, tmp_path / "c.yaml")
-    assert configs.difference(config, configs.load_config(tmp_path / "c.yaml")) == []
+    models.save_config(config, tmp_path / "c.yaml")
+    assert models.difference(config, models.load_config(tmp_path / "c.yaml")) == []
 
 
 def test_old_options_say_what_there_is_now():

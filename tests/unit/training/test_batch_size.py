@@ -6,9 +6,8 @@ import time
 import psutil
 import pytest
 
+from helpers import models, plots
 from helpers.common.errors import CourseError
-from helpers.models import config as configs
-from helpers.plots import figures as plots
 from helpers.training import batch_size
 
 pytest.importorskip("tensorflow")
@@ -21,7 +20,7 @@ def rows(tiny_config):
     cosine = "trainer.optimizer_config.learning_rate.cosine"
     unset = {f"{cosine}.initial_learning_rate": None, f"{cosine}.decay_steps": None}
     return batch_size.probe_batch_sizes(
-        configs.edit(tiny_config(), unset), first=2, most=8, seconds=240
+        models.edit(tiny_config(), unset), first=2, most=8, seconds=240
     )
 
 
@@ -51,7 +50,9 @@ def test_arithmetic_of_what_fills_the_memory(rows, tiny_config):
 def test_too_little_memory_is_a_row(tiny_config):
     rows = batch_size.probe_batch_sizes(tiny_config(), seconds=120, memory_mb=150)
     assert rows == [{"batch": 1, "outcome": batch_size.FULL}]
-    assert not [c for c in psutil.Process().children() if "helpers.memory" in c.cmdline()]
+    assert not [
+        c for c in psutil.Process().children() if "helpers.training.batch_size" in c.cmdline()
+    ]
 
 
 def test_no_time_is_a_row(tiny_config):
@@ -64,7 +65,7 @@ def test_a_child_killed_from_outside_is_a_row(tiny_config):
     def kill():
         for _ in range(400):
             for child in psutil.Process().children():
-                if "helpers.memory" in child.cmdline():
+                if "helpers.training.batch_size" in child.cmdline():
                     return child.kill()
             time.sleep(0.05)
 
@@ -79,7 +80,7 @@ def test_records_that_cannot_be_read_are_an_error(tiny_config, tiny_records, tmp
     (tmp_path / "manifest.json").write_text((tiny_records / "manifest.json").read_text())
     changes = {"task.train_data.input_path": str(tmp_path / "train-*.tfrecord")}
     with pytest.raises(CourseError, match="probe: the child ended with"):
-        batch_size.probe_batch_sizes(configs.edit(tiny_config(), changes), seconds=120)
+        batch_size.probe_batch_sizes(models.edit(tiny_config(), changes), seconds=120)
 
 
 def test_sizes_that_make_no_sense(tiny_config):

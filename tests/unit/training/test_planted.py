@@ -4,7 +4,8 @@ import pytest
 
 from helpers.annotations.label_map import read_label_map
 from helpers.common.errors import CourseError
-from helpers.records import shards, tfrecord
+from helpers.records import tfrecord, verify
+from helpers.records.examples import boxes_of
 from helpers.training import planted
 
 pytest.importorskip("tensorflow")
@@ -21,8 +22,8 @@ def test_crops_show_their_object(crops, tiny_records):
     for number, crop in enumerate(crops, 1):
         assert tfrecord.feature_text(crop, "image/source_id") == str(number)
         assert tfrecord.feature_values(crop, "image/width") == [planted.CROP_SIDE]
-        shards._check_item(crop, "crop", label_map)
-        (box,) = planted._boxes(crop)
+        verify.check_example(crop, "crop", label_map)
+        (box,) = boxes_of(crop)
         assert 20 < box.xmax - box.xmin < planted.CROP_SIDE
 
 
@@ -43,10 +44,10 @@ def test_each_fault_is_one_that_verify_knows(crops, tiny_records, fault):
     (spoilt,) = planted.plant_fault(crops[:1], fault)
     assert tfrecord.serialized(crops[0]) == before
     if planted.PLANTED_FAULTS[fault] is None:
-        shards._check_item(spoilt, "crop", label_map)
+        verify.check_example(spoilt, "crop", label_map)
         return
     with pytest.raises(CourseError):
-        shards._check_item(spoilt, "crop", label_map)
+        verify.check_example(spoilt, "crop", label_map)
 
 
 def test_trainings_run_on_all_faults_and_differ(crops, tmp_path):

@@ -13,30 +13,9 @@ import pytest
 import samples
 
 from helpers.common.errors import CourseError
-from helpers.course import publish, report, runner
+from helpers.course import runner
 
 ROOT = Path(__file__).parents[3]
-
-PNG = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5Erk"
-    "Jggg=="
-)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A course that has run once with the defaults."""
-    root = samples.course(tmp_path_factory.mktemp("finished"))
-    return root, runner.run(root)
-
-
-@pytest.fixture
-def copied(finished, tmp_path):
-    """The same, for a test that changes it."""
-    import shutil
-
-    shutil.copytree(finished[0], tmp_path / "course")
-    return tmp_path / "course"
 
 
 def status(text):
@@ -113,7 +92,7 @@ def test_boxes_drawn_by_hand_run_lesson_03_again(copied, capsys):
 
 
 def test_other_parameters_run_what_has_them(copied, capsys):
-    summary = runner.run(copied, extra={"every": 9})
+    summary = runner.run(copied, every=9)
     assert status(capsys.readouterr().out)["01_images"] == "kept"
     assert summary["lessons"]["03_count"]["metrics"] == {"total": 16}
     assert summary["parameters"] == {"every": 9}
@@ -133,8 +112,8 @@ def test_only_and_from_run_what_they_name(copied, capsys):
     [
         ({"profile": "smokey"}, "profile: 'smokey'; use smoke, cpu, gpu (nearest: smoke)"),
         ({"dataset": "racoon"}, "nearest: raccoon"),
-        ({"extra": {"evry": 3}}, "evry: no lesson has this parameter; use "),
-        ({"extra": {"every": 0}}, "every: 0; give a whole number above 0"),
+        ({"evry": 3}, "evry: no lesson has this parameter; use "),
+        ({"every": 0}, "every: 0; give a whole number above 0"),
         ({"split": "clips"}, "split: 'clips'; use clip, frame, author"),
         ({"only": "07"}, "lesson: 07; use 01_images, 02_frames, 03_count"),
         ({"first": "02_frame"}, "nearest: 02_frames"),
@@ -161,7 +140,7 @@ def test_missing_folder_is_said_in_one_line(tmp_path, capsys):
 
 def test_build_missing_builds_what_is_before(tmp_path, capsys):
     root = samples.course(tmp_path / "course")
-    summary = runner.run(root, only="03", extra={"build_missing": True})
+    summary = runner.run(root, only="03", build_missing=True)
     assert "failed" not in summary
     assert summary["lessons"]["03_count"]["metrics"] == {"total": 12}
     assert (root / "runs/course/01_images/manifest.json").is_file()
@@ -235,7 +214,7 @@ def test_interruption_ends_cleanly_and_a_second_run_is_refused(tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out
-    assert err == "Stopped in 02_frames, code cell 4 of 4; the same command goes on there.\n"
+    assert err == "Stopped in 02_frames, code cell 4 of 4; the same command resumes there.\n"
     assert (root / "tidied").exists(), "the cell had no chance to tidy up"
     kernel = int((root / "kernel").read_text())
     with pytest.raises(ProcessLookupError):
@@ -256,137 +235,3 @@ def test_lists_lessons(copied):
     assert [line.split()[:2] for line in done.stdout.splitlines()] == [
         [name, "done,"] for name in ("01_images", "02_frames", "03_count")
     ]
-
-
-def test_publish_puts_outputs_into_the_notebooks(copied):
-    from gate import problems
-
-    before = runner.read_notebook(copied / "notebooks/02_frames.ipynb")
-    publish.publish(copied, "runs/course")
-    for path in runner.lessons(copied).values():
-        assert problems(path) == []
-    page = runner.read_notebook(copied / "notebooks/02_frames.ipynb")
-    assert [cell.source for cell in page.cells] == [cell.source for cell in before.cells]
-    assert "papermill" not in (copied / "notebooks/02_frames.ipynb").read_text()
-    assert page.cells[3].outputs[0].text.startswith("Lesson 02_frames: ")
-    again = (copied / "notebooks/02_frames.ipynb").read_text()
-    publish.publish(copied, "runs/course", only="02")
-    assert (copied / "notebooks/02_frames.ipynb").read_text() == again
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ("source", "02_frames: was changed after the run"),
-        ("failed", "02_frames: has not run to its end"),
-        ("profile", "02_frames: ran with profile = 'smoke'; the notebook says 'cpu'"),
-        ("path", "02_frames: code cell 4: shows a path of this machine: /home/me/x"),
-        ("warning", "02_frames: code cell 4: shows a warning: UserWarning: slow"),
-        ("size", "02_frames: 9"),
-    ],
-)
-def test_publish_refuses_and_changes_nothing(copied, change, said):
-    if change == "source":
-        path = copied / "notebooks/02_frames.ipynb"
-        path.write_text(path.read_text().replace("Now to the work", "And now to the work"))
-    elif change in ("failed", "profile"):
-        path = copied / "runs/course/lessons/02_frames.state.json"
-        state = json.loads(path.read_text())
-        if change == "failed":
-            state["status"] = "failed"
-        else:
-            state["parameters"]["profile"] = "smoke"
-        path.write_text(json.dumps(state))
-    else:
-        text = {"path": "in /home/me/x\n", "warning": "UserWarning: slow\n", "size": "a" * 900_000}
-        path = copied / "runs/course/lessons/02_frames.ipynb"
-        page = runner.read_notebook(path)
-        page.cells[6].outputs = [nbformat.v4.new_output("stream", name="stdout", text=text[change])]
-        samples.write(path, page)
-    before = [path.read_text() for path in runner.lessons(copied).values()]
-    with pytest.raises(CourseError) as caught:
-        publish.publish(copied, "runs/course")
-    assert said in str(caught.value)
-    assert [path.read_text() for path in runner.lessons(copied).values()] == before
-
-
-def test_publish_leaves_out_what_a_page_cannot_show():
-    source = samples.lesson("02_count")
-    ran = samples.executed(samples.lesson("02_count"))
-    new = nbformat.v4.new_output
-    widget = {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "  0%|   | 0/9"}
-    ran.cells[5].outputs = [
-        new("stream", name="stderr", text="  0%|"),
-        new("display_data", data=widget),
-        new("display_data", data={"text/html": "<video src='data:" + "A" * 200_000 + "'>"}),
-        new("display_data", data={"image/png": PNG}),
-        new("stream", name="stdout", text="kept\n"),
-        new("execute_result", data={"text/plain": "7"}, execution_count=12),
-    ]
-    ran.cells[5].execution_count = 12
-    ran.cells[5].metadata["execution"] = {"iopub.execute_input": "2026-01-01"}
-    ran.metadata["widgets"] = {"state": {}}
-    page = publish.clean("02_count", source, ran)
-    outputs = page.cells[5].outputs
-    assert [output.output_type for output in outputs] == [
-        "display_data",
-        "display_data",
-        "stream",
-        "execute_result",
-    ]
-    assert outputs[0].data == {"text/plain": "(The video appears here when you run this cell.)"}
-    assert outputs[3].execution_count == page.cells[5].execution_count == 4
-    assert "execution" not in page.cells[5].metadata
-    assert "widgets" not in page.metadata
-
-
-def test_report_shows_scores_pictures_and_video(tmp_path):
-    cells = ["print('Found <all> of them')"]
-    page = samples.executed(samples.lesson("08_evaluate", cells=cells))
-    page.cells[5].metadata["tags"] = ["report"]
-    page.cells[5].outputs = [
-        nbformat.v4.new_output("stream", name="stdout", text="Found <all> of them\nmore\n"),
-        nbformat.v4.new_output("display_data", data={"image/png": PNG}),
-    ]
-    (tmp_path / "lessons").mkdir()
-    samples.write(tmp_path / "lessons/08_evaluate.ipynb", page)
-    (tmp_path / "11_video").mkdir()
-    (tmp_path / "11_video/annotated.mp4").touch()
-    scores = {"ssd": {"AP": [0.6, 0.5, 0.7], "parameters": 3_200_000}, "faster_rcnn": {"AP": 0.4}}
-    entry = {"status": "done", "seconds": 61.0, "finished": "", "metrics": {"scores": scores}}
-    summary = {
-        "profile": "cpu",
-        "dataset": "roadside",
-        "seed": 0,
-        "split": "clip",
-        "seconds": 61.0,
-        "date": "2026-01-01",
-        "machine": {"platform": "Linux", "cores": 2, "memory_gb": 8},
-        "versions": {"python": "3.11"},
-        "lessons": {"08_evaluate": entry},
-    }
-    text = report.write_report(tmp_path, summary).read_text()
-    assert "Found &lt;all&gt; of them" in text
-    assert f"base64,{PNG}" in text
-    assert '<video src="11_video/annotated.mp4" controls' in text
-    assert "0.500 to 0.700" in text
-    assert "3.2 M" in text
-    assert "Faster R-CNN" in text
-    assert "http" not in text, "the page must work offline"
-
-
-@pytest.mark.parametrize(
-    ("metrics", "expected"),
-    [
-        ({"ssd_AP": 0.5, "ssd_AP_low": 0.4, "ssd_AP_high": 0.6}, {"SSD": (0.5, 0.4, 0.6)}),
-        ({"AP": 0.5, "steps": 9}, {"Train SSD": (0.5, None, None)}),
-        ({"steps": 9}, {}),
-    ],
-)
-def test_scores_from_single_records(metrics, expected):
-    found = report.scores({"06_train_ssd": {"metrics": metrics}})
-    rows = {
-        model: (row["AP"]["value"], row["AP"]["low"], row["AP"]["high"])
-        for model, row in found["rows"].items()
-    }
-    assert rows == expected

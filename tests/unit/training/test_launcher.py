@@ -1,9 +1,7 @@
 """Several workers as processes of this machine: the same losses, one set of files, no orphans."""
 
-import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -13,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers import evaluation, models
 from helpers.common.artifacts import read_manifest
 from helpers.common.errors import CourseError
-from helpers.evaluation import scores as evaluation
-from helpers.inference import detector as detectors
-from helpers.models import config as configs
-from helpers.models.networks import build_model
-from helpers.training import cluster as workers
-from helpers.training import launch as scale
-from helpers.training import loop as training
+from helpers.inference.detector import load_detector
+from helpers.training import launcher
+from helpers.training.evaluator import EVALUATION, continuous_eval, finished_checkpoints
+from helpers.training.history import read_history, read_rows
+from helpers.training.loop import train
+from helpers.training.worker import BAD_INPUT, LOST, STOPPED
 
 tf = pytest.importorskip("tensorflow")
 
@@ -40,7 +38,7 @@ SEVERAL = {"runtime.distribution_strategy": "multi_worker_mirrored"}
 @pytest.fixture(scope="module")
 def still(tiny_config):
     """Return make(**edits): the tiny config without chance."""
-    return lambda **edits: configs.edit(tiny_config(steps=STEPS, rate=0.02), STILL | edits)
+    return lambda **edits: models.edit(tiny_config(steps=STEPS, rate=0.02), STILL | edits)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +72,7 @@ def _seeded_model(config):
     import tf_keras
 
     tf_keras.utils.set_random_seed(0)
-    return build_model(config)
+    return models.build_model(config)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +80,7 @@ def killed(still, tiny_records, tmp_path_factory):
     """A launch with two workers, of which one is killed after its first checkpoint."""
     folder = tmp_path_factory.mktemp("scale") / "two"
     config, label_map = folder.with_name("config.yaml"), tiny_records / "label_map.pbtxt"
-    configs.save_config(still(**SEVERAL), config)
+    models.save_config(still(**SEVERAL), config)
     processes, popen = [], subprocess.Popen
 
     def start(*args, **options):
@@ -92,8 +90,8 @@ def killed(still, tiny_records, tmp_path_factory):
     def launch(**options):
         options |= {"report_every": 1, "checkpoint_every": EVERY}
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(scale.subprocess, "Popen", start)
-            return scale.launch(config, folder, label_map=label_map, **options)
+            patch.setattr(subprocess, "Popen", start)
+            return launcher.launch(config, folder, label_map=label_map, **options)
 
     def kill():
         log = folder.with_name("two.logs") / "worker-1.log"
@@ -117,8 +115,8 @@ def killed(still, tiny_records, tmp_path_factory):
         "processes": processes,
         "error": str(caught.value),
         "files": sorted(path.name for path in folder.iterdir()),
-        "history": training.read_history(folder),
-        "checkpoints": sorted(scale.finished_checkpoints(folder)),
+        "history": read_history(folder),
+        "checkpoints": sorted(finished_checkpoints(folder)),
     }
 
 
@@ -157,7 +155,7 @@ def test_two_workers_lose_as_one_but_for_the_normalisation(killed, still, tmp_pa
         if len(rows) == EVERY:
             raise KeyboardInterrupt
 
-    training.train(
+    train(
         still(**{"runtime.distribution_strategy": "one_device"}),
         tmp_path / "one",
         label_map=killed["label_map"],
@@ -199,11 +197,11 @@ def test_the_chief_alone_leaves_files_and_they_are_those_of_one_worker(finished)
 def test_the_evaluator_scores_up_to_the_last_step_with_the_saved_weights(
     finished, tiny_dataset, tmp_path, monkeypatch
 ):
-    rows = training.read_rows(finished[0] / scale.EVALUATION)
+    rows = read_rows(finished[0] / EVALUATION)
     assert rows[-1]["step"] == STEPS
     assert {"AP", "AP50", "AP_small", "seconds"} <= set(rows[0])
     folder = tmp_path / "two"
-    shutil.copytree(finished[0], folder, ignore=shutil.ignore_patterns(scale.EVALUATION))
+    shutil.copytree(finished[0], folder, ignore=shutil.ignore_patterns(EVALUATION))
     seen = []
 
     def predict(detector, images, truth):
@@ -211,72 +209,28 @@ def test_the_evaluator_scores_up_to_the_last_step_with_the_saved_weights(
         return [], 1.0
 
     monkeypatch.setattr(evaluation, "predict", predict)
-    again = scale.continuous_eval(folder, tiny_dataset / "images")
+    again = continuous_eval(folder, tiny_dataset / "images")
     assert again[-1]["step"] == STEPS
-    for ours, saved in zip(
-        seen[-1], detectors.load_detector(folder).model.get_weights(), strict=True
-    ):
+    for ours, saved in zip(seen[-1], load_detector(folder).model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, saved)
     # A second look finds nothing to do.
-    assert scale.continuous_eval(folder, tiny_dataset / "images") == training.read_rows(
-        folder / scale.EVALUATION
-    )
+    assert continuous_eval(folder, tiny_dataset / "images") == read_rows(folder / EVALUATION)
     assert len(seen) == len(again)
 
 
 def test_another_number_of_workers_may_go_on(finished, killed, still, tmp_path, capsys):
     folder = tmp_path / "two"
     shutil.copytree(finished[0], folder)
-    training.train(still(), folder, label_map=killed["label_map"])
+    train(still(), folder, label_map=killed["label_map"])
     assert f"trained already, {STEPS} steps" in capsys.readouterr().out
-
-
-def test_a_checkpoint_that_is_gone_is_left_out_and_tiles_are_scored_whole(
-    tiny_config, tiny_dataset, tmp_path, capsys, monkeypatch
-):
-    config = tiny_config(steps=3)
-    configs.save_config(config, tmp_path / "training.yaml")
-    _, tiled = _seeded_model(configs.edit(config, {"task.model.input_size": [64, 64, 3]}))
-    checkpoint = tf.train.Checkpoint(model=tiled)
-    manager = tf.train.CheckpointManager(checkpoint, str(tmp_path / training.CHECKPOINTS), 3)
-    for step in (1, 2, 3):
-        manager.save(step)
-    for path in (tmp_path / training.CHECKPOINTS).glob("ckpt-2.*"):
-        path.unlink()
-    weights = []
-
-    def predict(detector, images, truth):
-        assert detector.input_size == (64, 128)
-        weights.append(detector.model.get_weights())
-        return [], 1.0
-
-    monkeypatch.setattr(evaluation, "predict", predict)
-    rows = scale.continuous_eval(tmp_path, tiny_dataset / "images")
-    assert [row["step"] for row in rows] == [1, 3]
-    assert "step 2 is gone already" in capsys.readouterr().out
-    for ours, theirs in zip(weights[-1], tiled.get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
-def test_an_evaluator_does_not_wait_for_ever(tiny_dataset, tmp_path, capsys):
-    assert scale.continuous_eval(tmp_path, tiny_dataset / "images", timeout=0.2, poll=0.1) == []
-    assert "no new checkpoint for 0.2 seconds" in capsys.readouterr().out
-
-
-def test_a_checkpoint_of_another_model_is_said(tiny_config, tiny_dataset, tmp_path):
-    configs.save_config(tiny_config(), tmp_path / "training.yaml")
-    other = tf.train.Checkpoint(model=tf.Module())
-    tf.train.CheckpointManager(other, str(tmp_path / training.CHECKPOINTS), 2).save(2)
-    with pytest.raises(CourseError, match="checkpoint of step 2 is unreadable, or not of"):
-        scale.continuous_eval(tmp_path, tiny_dataset / "images")
 
 
 def test_children_end_when_their_parent_is_killed(tmp_path):
     script = f"""
 import sys, time
 from pathlib import Path
-from helpers import scale
-with scale._children() as start:
+from helpers.training.launcher import _children
+with _children() as start:
     command = ["evaluate", {str(tmp_path / "none")!r}, "--images", {str(tmp_path)!r}]
     print(start("a child", Path({str(tmp_path / "log")!r}), command, {{}}).process.pid, flush=True)
     time.sleep(300)
@@ -316,67 +270,29 @@ def played(tmp_path, monkeypatch):
         def start(command, **options):
             return popen([sys.executable, "-c", f"import sys, time\n{waiting.pop(0)}"], **options)
 
-        monkeypatch.setattr(scale.subprocess, "Popen", start)
+        monkeypatch.setattr(subprocess, "Popen", start)
         paths = {"label_map": tmp_path / "label_map", "workers": len(scripts)}
-        return scale.launch(tmp_path / "config", tmp_path / "two", **paths)
+        return launcher.launch(tmp_path / "config", tmp_path / "two", **paths)
 
     return play
 
 
 def test_bad_input_of_a_worker_is_the_error_of_the_launch(played):
     line = "config: task.train_data.global_batch_size: 3; give a multiple of 2"
-    bad = f"print('CourseError: {line}'); sys.exit({scale.BAD_INPUT})"
+    bad = f"print('CourseError: {line}'); sys.exit({BAD_INPUT})"
     with pytest.raises(CourseError, match=f"^{line}$"):
         played("time.sleep(300)", bad)
 
 
 def test_of_two_dead_workers_the_first_to_die_is_named(played):
-    lost = f"print('lost another worker'); sys.exit({scale.LOST})"
+    lost = f"print('lost another worker'); sys.exit({LOST})"
     with pytest.raises(CourseError, match=r"worker 1 of 2 ended with code 9; .* with: one . two$"):
         played(lost, "print('one\\ntwo'); sys.exit(9)")
 
 
 def test_a_worker_told_to_stop_ends_the_launch_quietly(played, capsys):
-    assert played(f"sys.exit({scale.STOPPED})", f"sys.exit({scale.STOPPED})") == []
-    assert "Stopped after step 0; run again to go on." in capsys.readouterr().out
-
-
-def test_a_signal_stops_a_worker_at_its_next_report(still, tmp_path, monkeypatch, capsys):
-    configs.save_config(still(), tmp_path / "config.yaml")
-    reports = []
-
-    def train(config, folder, *, on_report, **options):
-        row = {"step": 1, "total_loss": 2.0, "images_per_second": 3.0}
-        try:
-            for _ in range(3):
-                reports.append(on_report([row]))
-                os.kill(os.getpid(), signal.SIGTERM)
-        except KeyboardInterrupt:
-            return
-
-    monkeypatch.setattr(training, "train", train)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        code = scale.worker(tmp_path / "config.yaml", tmp_path / "a", label_map=tmp_path)
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    assert code == scale.STOPPED
-    assert len(reports) == 1
-    assert f"step 1 of {STEPS}: loss 2.000, 3.0 images/s" in capsys.readouterr().out
-
-
-def test_a_worker_says_bad_input_in_one_line(still, tmp_path, monkeypatch, capsys):
-    configs.save_config(
-        still(**SEVERAL, **{"task.train_data.global_batch_size": 3}), tmp_path / "c.yaml"
-    )
-    monkeypatch.setenv("TF_CONFIG", cluster())
-    monkeypatch.setattr(sys, "stdout", sys.__stdout__)
-    arguments = ["worker", str(tmp_path / "c.yaml"), str(tmp_path / "a"), "--label-map", "l"]
-    assert scale.main(arguments) == scale.BAD_INPUT
-    said = capsys.readouterr().err.strip()
-    assert said.startswith("CourseError: config: task.train_data.global_batch_size: 3 images")
-    assert not (tmp_path / "a").exists()
+    assert played(f"sys.exit({STOPPED})", f"sys.exit({STOPPED})") == []
+    assert "Stopped after step 0; run again to resume." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("missing", ["config", "label_map", "images"])
@@ -387,66 +303,4 @@ def test_a_launch_needs_its_files(tmp_path, missing):
             path.touch()
     config = paths.pop("config")
     with pytest.raises(CourseError, match=f"{missing}: missing"):
-        scale.launch(config, tmp_path / "two", **paths)
-
-
-def cluster(workers=2, kind="worker", index=0, **more):
-    hosts = [f"10.0.0.{i}:2222" for i in range(workers)]
-    return json.dumps(
-        {"cluster": {"worker": hosts, **more}, "task": {"type": kind, "index": index}}
-    )
-
-
-@pytest.mark.parametrize(
-    ("environment", "edits", "fault"),
-    [
-        ("", {"runtime.distribution_strategy": "tpu"}, "'tpu'; give one of one_device, mirrored"),
-        ("", {"runtime.num_gpus": 99}, "num_gpus: 99, but TensorFlow sees"),
-        (cluster(), {}, "'mirrored' trains on one machine, but the cluster has 2 workers"),
-        (cluster(3), SEVERAL, "4 images cannot be shared equally by 3 replicas; .* such as 3"),
-        (cluster(), SEVERAL | {"task.train_data.global_batch_size": 5}, "multiple of 2, such as 4"),
-        (
-            cluster(32),
-            SEVERAL | {"task.train_data.global_batch_size": 32},
-            "16 training images are too few for 32 replicas",
-        ),
-        (cluster(index=2), SEVERAL, "task .* is none of the cluster's 2 workers"),
-        (cluster(kind="evaluator"), SEVERAL, "is none of the cluster's 2 workers"),
-        ("{", SEVERAL, "TF_CONFIG: '{' is not a cluster"),
-        ("[1]", SEVERAL, r"TF_CONFIG: '\[1\]' is not a cluster"),
-        (
-            "",
-            SEVERAL | {"runtime.worker_hosts": "a:1,b:1"},
-            "task_index: -1, but runtime.worker_hosts names 2",
-        ),
-    ],
-)
-def test_a_cluster_that_does_not_fit_is_said(tiny_config, monkeypatch, environment, edits, fault):
-    monkeypatch.setenv("TF_CONFIG", environment)
-    with pytest.raises(CourseError, match=fault) as caught:
-        workers.strategy(configs.edit(tiny_config(), edits))
-    assert "\n" not in str(caught.value)
-
-
-def test_the_chief_counts_as_a_worker(tiny_config, monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", cluster(2, "chief", 0, chief=["10.0.0.9:2222"]))
-    with pytest.raises(CourseError, match="shared equally by 3 replicas"):
-        workers.strategy(configs.edit(tiny_config(), SEVERAL))
-
-
-def test_several_workers_refuse_to_evaluate_in_the_loop(tiny_config, tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "count", lambda strategy: 2)
-    with pytest.raises(CourseError, match=r"run `python -m helpers.scale evaluate` beside"):
-        training.train(tiny_config(), tmp_path, label_map=tmp_path, evaluate=lambda detector: {})
-
-
-@pytest.mark.parametrize(
-    ("hosts", "environment", "fault"),
-    [("a:1,b", "", "'b' is not host:port"), ("a:1,b:1", "{}", "TF_CONFIG names a cluster already")],
-)
-def test_hosts_that_do_not_fit_are_said(tmp_path, monkeypatch, capsys, hosts, environment, fault):
-    monkeypatch.setenv("TF_CONFIG", environment)
-    monkeypatch.setattr(sys, "stdout", sys.__stdout__)
-    arguments = ["worker", "c.yaml", str(tmp_path), "--label-map", "l", "--hosts", hosts]
-    assert scale.main([*arguments, "--index", "0"]) == scale.BAD_INPUT
-    assert fault in capsys.readouterr().err
+        launcher.launch(config, tmp_path / "two", **paths)

@@ -1,0 +1,129 @@
+"""Repair: what cannot be trained on is mended or left out, and what was done is noted."""
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from helpers.annotations.boxes import Annotation, Box, fault, repaired
+from helpers.dataset.audit import ALL, COLUMNS, Finding, twin, unknown_label
+from helpers.dataset.labels import simple
+from helpers.dataset.near_copies import Picture
+from helpers.dataset.orientation import drawn_upright
+
+KEPT = "kept as it is"
+_LEFT_OUT = "left out"
+_BEYOND_REPAIR = ("zero area", "not a number")
+
+
+class AuditLog:
+    """The findings of the audit, each with the action taken: the rows of audit.csv."""
+
+    COLUMNS = (*COLUMNS, "action")
+
+    def __init__(self, findings: Iterable[Finding]):
+        self.rows: list[dict] = []
+        self._of_file: dict[str, list[dict]] = defaultdict(list)
+        self.extend(findings)
+
+    def extend(self, findings: Iterable[Finding]) -> None:
+        """Append findings on which nothing was done yet."""
+        for finding in findings:
+            self.add(finding)
+
+    def add(self, finding: Finding, action: str = KEPT) -> None:
+        """Append a finding."""
+        row = {**dataclasses.asdict(finding), "action": action}
+        self.rows.append(row)
+        self._of_file[finding.file].append(row)
+
+    def of(self, image: str, annotation: Annotation) -> list[dict]:
+        """Return the rows about an image or its annotation."""
+        files = dict.fromkeys(filter(None, (image, annotation.source)))
+        return [row for file in files for row in self._of_file[file]]
+
+
+def repair(
+    paired: Mapping[str, Annotation],
+    pictures: Mapping[str, Picture],
+    labels: Sequence[str],
+    log: AuditLog,
+) -> dict[str, Annotation]:
+    """Return the annotations with boxes that can be trained on, and note in `log` what was done.
+
+    Edges are swapped, boxes clipped to the image, labels spelt as in `labels`, sizes set to the
+    true ones; boxes that are beyond repair, given twice or of other labels are left out. So are
+    images that cannot be decoded, and those where a broken box was the only one: something is
+    there, nobody knows where, and as background it would teach the opposite.
+    """
+    spelling = {simple(label): label for label in labels}
+    respelt: Counter[tuple[str, str | None]] = Counter()
+    kept = {}
+    for image, annotation in paired.items():
+        rows, picture = log.of(image, annotation), pictures[image]
+        if picture.problem:
+            continue
+        width, height = picture.size.as_annotated(annotation.width, annotation.height)
+        _note(rows, "wrong size", f"size set to {width}x{height}, boxes as they are")
+        upright = drawn_upright(picture.size, annotation)
+        done = "written upright, without the tag" if upright else "tag removed"
+        _note(rows, "rotated by EXIF", done)
+
+        boxes = _mended_boxes(annotation.boxes, spelling, (width, height), rows)
+        respelt.update((box.label, spelling.get(simple(box.label))) for box in annotation.boxes)
+        broken = [r for r in rows if r["kind"] in _BEYOND_REPAIR and r["action"] == _LEFT_OUT]
+        if broken and not boxes:
+            for row in broken:
+                row["action"] = "image left out: its only box is broken"
+            continue
+        kept[image] = Annotation(image, width, height, tuple(boxes))
+    for kind in ("no annotation", "unreadable image"):
+        _note(log.rows, kind, "image left out")
+    _note(log.rows, "no image", "annotation left out")
+    # Other classes first, then the misspelt.
+    for (label, meant), count in sorted(respelt.items(), key=lambda item: (bool(item[0][1]), item)):
+        if label != meant:
+            done = f"read as {meant!r}" if meant else "left out"
+            log.add(unknown_label(ALL, 0, label, labels), f"{count} boxes {done}")
+    return kept
+
+
+def _mended_boxes(
+    boxes: Iterable[Box], spelling: Mapping[str, str], size: tuple[int, int], rows: Iterable[dict]
+) -> list[Box]:
+    """The boxes of an image that can be trained on; what was done is noted in its `rows`."""
+    kept: list[Box] = []
+    for number, box in enumerate(boxes, 1):
+        of_box = [row for row in rows if row["object"] == number]
+        label = spelling.get(simple(box.label))
+        if label is None:
+            for row in of_box:
+                row["action"] = "left out with its label"
+            continue
+        if label != box.label:
+            _note(of_box, "label", f"read as {label!r}")
+        mended = _mended(dataclasses.replace(box, label=label), *size, of_box)
+        if mended and twin(mended, kept):
+            _note(of_box, "same box twice", _LEFT_OUT)
+        elif mended:
+            kept.append(mended)
+    return kept
+
+
+def _mended(box: Box, width: int, height: int, rows: Iterable[dict]) -> Box | None:
+    """The box as it can be trained on, if it can; what was done is noted in its `rows`."""
+    wrong = fault(box, width, height)
+    if wrong is None:
+        return box
+    mended = None if wrong.kind in _BEYOND_REPAIR else repaired(box, width, height)
+    if mended:
+        done = "edges swapped" if wrong.kind == "inverted" else "clipped to the image"
+    else:
+        done = _LEFT_OUT if wrong.kind in _BEYOND_REPAIR else "left out: nothing of it is inside"
+    _note(rows, wrong.kind, done)
+    return mended
+
+
+def _note(rows: Iterable[dict], kind: str, action: str) -> None:
+    for row in rows:
+        if row["kind"] == kind:
+            row["action"] = action

@@ -1,0 +1,41 @@
+"""Prediction snapshots: what a detector finds in the same few images as it learns."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from helpers.common.files import write_text
+
+SNAPSHOTS = "snapshots.json"
+MIN_SCORE = 0.1
+MOST = 10  # detections of an image
+
+
+def read_snapshots(folder: Path) -> list[dict]:
+    """Return the prediction snapshots that `train` took of the images in `watch`, oldest first.
+
+    Each has step, and found: for each image a list of [xmin, ymin, xmax, ymax, score], in pixels
+    of the image, best first, at most MOST, with scores of MIN_SCORE or more.
+    """
+    path = Path(folder) / SNAPSHOTS
+    return json.loads(path.read_text()) if path.is_file() else []
+
+
+class Snapshots:
+    """The snapshots of a training that resumes after `step` steps."""
+
+    def __init__(self, folder: Path, images: Sequence[np.ndarray], step: int):
+        self.folder, self.images = Path(folder), list(images)
+        self.taken = [snapshot for snapshot in read_snapshots(folder) if snapshot["step"] <= step]
+
+    def take(self, detector, step: int) -> None:
+        """Add what `detector` finds after `step` steps; snapshots of later steps are dropped."""
+        if not self.images:
+            return
+        detections = [detector(image, threshold=MIN_SCORE)[:MOST] for image in self.images]
+        found = [np.column_stack([d.xyxy, d.confidence]).round(3).tolist() for d in detections]
+        self.taken = [snapshot for snapshot in self.taken if snapshot["step"] < step]
+        self.taken.append({"step": step, "found": found})
+        write_text(self.folder / SNAPSHOTS, json.dumps(self.taken))
