@@ -51,6 +51,7 @@ lab: setup
 test: setup
 	$(RUN) -m ruff check helpers tests notebooks
 	$(RUN) -m ruff format --check helpers tests notebooks
+	$(RUN) -m mypy
 	$(RUN) -m pytest tests/unit --timeout 300
 	$(RUN) -m pytest tests/notebooks --timeout 900
 
@@ -69,7 +70,7 @@ LOCK := requirements.txt
 COST := about 1.1 GB to download, 3.9 GB on disk, 3 to 15 minutes.
 CHECK = "$$found" -m helpers.doctor --before-setup
 
-# Made anew whenever it is not whole or the lock changed: an interrupted installation cannot
+# Made again whenever it is not whole or the lock changed: an interrupted installation cannot
 # be told from a finished one in any other way. pip's cache keeps what was downloaded.
 setup beam:
 	@if $(ENVIRONMENT)/bin/python -c "" 2>/dev/null && $(PINS) | cmp -s - $(ENVIRONMENT)/ready \
@@ -91,7 +92,7 @@ setup beam:
 	$(PINS) > $(ENVIRONMENT)/ready; \
 	echo "Set up. Take it away with: make clean"
 
-# What is there and whole is left as it is; interrupted, it goes on.
+# What is there and whole is left as it is; interrupted, it resumes.
 mirror: setup
 	@$(RUN) -m helpers.footage mirror "$(MIRROR)"
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with real data beside the checkout, or $COURSE_SHARED; skips without it."""
+    """The folder with real data next to the checkout, or $COURSE_SHARED; skips without it."""
     folder = Path(os.environ.get("COURSE_SHARED") or ROOT.parent / "shared")
     if not (folder / "datasets").is_dir():
         pytest.skip(f"real data is not at {folder}; COURSE_SHARED=<folder> names another place")

@@ -61,7 +61,8 @@ def read(file: Path, pictures: Pictures) -> list[Annotation]:
 def write(annotations: Sequence[Annotation], path: Path, labels: Sequence[str]) -> None:
     """Write a COCO json file; `labels` get the ids 1, 2, … in that order."""
     category = {label: i for i, label in enumerate(labels, 1)}
-    images, objects = [], []
+    images: list[dict] = []
+    objects: list[dict] = []
     for image_id, a in enumerate(annotations, 1):
         images.append({"id": image_id, "file_name": a.image, "width": a.width, "height": a.height})
         for box in a.boxes:

@@ -202,7 +202,7 @@ def _check(annotations: Sequence[Annotation], labels: Sequence[str], *, by_stem:
 def _losses(annotations: Sequence[Annotation], kind: str) -> list[str]:
     if kind in ("voc", "coco"):
         return []
-    lost = Counter()
+    lost: Counter[str] = Counter()
     for annotation in annotations:
         if not annotation.boxes and kind != "yolo":
             lost["images without objects"] += 1

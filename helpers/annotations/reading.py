@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from helpers.annotations.boxes import Box
@@ -69,7 +70,7 @@ class Pictures:
         """Return width and height of an image upright, as tools show it to the annotator."""
         size = image_size(image)
         if size is None:
-            raise CourseError(f"{image}: no image that can be read; replace it or delete it")
+            raise CourseError(f"{image}: not a readable image; replace it or delete it")
         return size.upright
 
 
@@ -79,10 +80,11 @@ def box_near(label: str, edges: Sequence[float], width: int, height: int, **flag
     for edge, size in zip(edges, (width, height, width, height), strict=True):
         nearest = min(max(edge, 0.0), float(size))
         inside.append(nearest if abs(edge - nearest) <= _SLACK else edge)
-    return Box(label, *inside, **flags)
+    xmin, ymin, xmax, ymax = inside
+    return Box(label, xmin, ymin, xmax, ymax, **flags)
 
 
-def number(value: object, where: str) -> float:
+def number(value: Any, where: str) -> float:
     """Return a finite number; CourseError for anything else."""
     try:
         found = float(value)

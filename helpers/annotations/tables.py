@@ -80,16 +80,16 @@ def read(file: Path, kind: str, pictures: Pictures) -> Iterator[Annotation]:
 def write(annotations: Sequence[Annotation], path: Path, kind: str) -> None:
     """Write a CSV file of the format `kind`: a line for each box."""
     image, label, *edges = _COLUMNS[kind]
-    # VoTT quotes all that is no number.
-    quoting = csv.QUOTE_NONNUMERIC if kind == "vott_csv" else csv.QUOTE_MINIMAL
-    layout = {
-        "delimiter": ";" if kind == "lisa_csv" else ",",
-        "quoting": quoting,
-        "lineterminator": "\n",
-        "extrasaction": "ignore",
-    }
     with whole_file(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, _HEADERS[kind], **layout)
+        table = csv.DictWriter(
+            file,
+            _HEADERS[kind],
+            extrasaction="ignore",
+            delimiter=";" if kind == "lisa_csv" else ",",
+            # VoTT quotes all that is no number.
+            quoting=csv.QUOTE_NONNUMERIC if kind == "vott_csv" else csv.QUOTE_MINIMAL,
+            lineterminator="\n",
+        )
         table.writeheader()
         for a in annotations:
             for box in a.boxes:

@@ -53,11 +53,12 @@ def parse_voc(data: bytes, path: Path | str, *, origin: int | None = None) -> An
     boxes = []
     for index, item in enumerate(root.iterfind("object"), 1):
         where = f"{path}: object {index}"
-        label = item.findtext("name")
-        if not (label or "").strip():
+        label = item.findtext("name", "")
+        if not label.strip():
             raise CourseError(f"{where}: <name> missing; write the object's label into it")
-        edges = (_number(item.find("bndbox"), tag, where) for tag in _EDGES)
-        boxes.append(Box(label, *edges, **{tag: _flag(item.findtext(tag)) for tag in _FLAGS}))
+        xmin, ymin, xmax, ymax = (_number(item.find("bndbox"), tag, where) for tag in _EDGES)
+        flags = {tag: _flag(item.findtext(tag)) for tag in _FLAGS}
+        boxes.append(Box(label, xmin, ymin, xmax, ymax, **flags))
     if origin is None:
         database = (root.findtext("source/database") or "").strip()
         first = min((edge for box in boxes for edge in box.xyxy), default=1)
@@ -132,8 +133,8 @@ def _root(data: bytes, path: Path | str):
 def _number(node, tag: str, where: str) -> float:
     text = None if node is None else node.findtext(tag)
     try:
-        return float(text)
-    except (TypeError, ValueError):
+        return float(text or "")
+    except ValueError:
         shown = "missing" if text is None else repr(text.strip())
         raise CourseError(f"{where}: <{tag}> {shown}; it must be a number of pixels") from None
 

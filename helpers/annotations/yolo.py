@@ -91,8 +91,7 @@ def _box(text: str, names: Mapping[int, str], width: int, height: int, where: st
         raise CourseError(
             f"{where}: {text.strip()!r}: beyond 1; YOLO counts in fractions of the image"
         )
-    edges = ((x - w / 2) * width, (y - h / 2) * height)
-    edges += ((x + w / 2) * width, (y + h / 2) * height)
+    edges = ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height)
     return box_near(names[int(cells[0])], edges, width, height)
 
 

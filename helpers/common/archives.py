@@ -7,7 +7,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from helpers.common.downloads import LARGEST
@@ -15,7 +15,12 @@ from helpers.common.errors import CourseError
 
 # What the two libraries raise for archives that are cut off, garbled or encrypted.
 BROKEN = (
-    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError),
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,
 )
 _MAX_UNPACKED = LARGEST  # bytes
 _MAX_FILES = 50_000
@@ -40,11 +45,14 @@ def unpack(archive: Path, folder: Path, name: str = "") -> None:
     is_tar = tarfile.is_tarfile(archive)
     try:
         with tarfile.open(archive) if is_tar else zipfile.ZipFile(archive) as bundle:
-            files = _checked(name, bundle if is_tar else map(_as_tar, bundle.infolist()))
-            members = files if is_tar else [entry.name for entry in files]
-            if is_tar:
+            members: Sequence[tarfile.TarInfo | str]
+            if isinstance(bundle, tarfile.TarFile):
+                members = files = _checked(name, bundle)
                 # Missing in Python 3.11 before 3.11.4, which Debian 12 has.
                 bundle.extraction_filter = getattr(tarfile, "data_filter", lambda entry, _: entry)
+            else:
+                files = _checked(name, map(_as_tar, bundle.infolist()))
+                members = [entry.name for entry in files]
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpack-") as scratch:
                 root = Path(scratch) / "all"

@@ -235,7 +235,7 @@ def _in_use(draft: Path) -> bool:
 
 
 def _draft_name(folder: Path, fingerprint: str | None) -> Path | None:
-    return fingerprint and folder.with_name(f".{folder.name}.draft-{fingerprint}")
+    return folder.with_name(f".{folder.name}.draft-{fingerprint}") if fingerprint else None
 
 
 def _new_name(folder: Path, kind: str) -> Path:

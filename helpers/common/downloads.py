@@ -15,7 +15,11 @@ from helpers.common.errors import CourseError
 LARGEST = 2_000_000_000  # bytes; the largest file that the course asks for is under 500 MB
 MAX_WAIT = 120  # seconds; a host that asks for more is left alone
 # Four tries in a row that bring nothing.
-RETRY = Retry(total=3, status_forcelist={429, *range(500, 600)}, retry_after_max=math.inf)
+RETRY = Retry(
+    total=3,
+    status_forcelist={429, *range(500, 600)},
+    retry_after_max=math.inf,  # type: ignore[arg-type]  # only compared with
+)
 _MAY_PASS = (
     requests.ConnectionError,
     requests.Timeout,
@@ -115,9 +119,12 @@ def _status(error: OSError) -> int | None:
 
 def _asked_to_wait(error: OSError) -> float:
     """Seconds that the host asks to wait, 0 when it does not say."""
+    response = getattr(error, "response", None)
+    if response is None:  # no answer at all
+        return 0.0
     try:
-        return RETRY.get_retry_after(error.response) or 0.0
-    except (AttributeError, InvalidHeader):  # no answer at all, or nothing that means a time
+        return RETRY.get_retry_after(response) or 0.0
+    except (InvalidHeader, ValueError, OverflowError):  # nothing that means a time
         return 0.0
 
 

@@ -6,11 +6,12 @@ package costs nothing until one of its functions is used: TensorFlow alone takes
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from typing import Any
 
 
 def exports(
     package: str, names: Mapping[str, str]
-) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """Return what a package assigns to `__getattr__`, `__dir__` and `__all__`.
 
     Args:
@@ -19,7 +20,7 @@ def exports(
     """
     home = {name: module for module, listed in names.items() for name in listed.split()}
 
-    def __getattr__(name: str) -> object:
+    def __getattr__(name: str) -> Any:
         if name not in home:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return getattr(import_module(f"{package}.{home[name]}"), name)

@@ -63,7 +63,7 @@ def read_image(path: Path) -> np.ndarray:
     """Return an image file as RGB, uint8, [height, width, 3], turned upright.
 
     Raises:
-        CourseError: it is no image that can be read.
+        CourseError: the image cannot be read.
     """
     image = decode_file(path)
     if image is None:
@@ -103,7 +103,7 @@ def fit(image: np.ndarray, max_height: int, max_width: int) -> np.ndarray:
     Shrinking averages over areas: sampling points, as a plain bilinear resize does, would
     drop whole rows of a distant object.
     """
-    height, width = fitted_size(*image.shape[:2], max_height, max_width)
+    height, width = fitted_size(image.shape[0], image.shape[1], max_height, max_width)
     if (height, width) == image.shape[:2]:
         return image
     method = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_LINEAR

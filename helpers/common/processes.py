@@ -40,6 +40,7 @@ def child_process(
     finally:
         process.kill()
         process.wait()
+        assert process.stdin is not None  # a pipe
         process.stdin.close()
 
 

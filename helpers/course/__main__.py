@@ -91,6 +91,8 @@ def _run(root: Path, options: argparse.Namespace) -> int:
     names = ("workspace", "dataset", "profile", "first", "only", "seed", "split")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     own = {name: _literal(text) for name, text in options.parameters}
+    for name in {"first", "only"} & own.keys():
+        raise CourseError(f"course: {name}: no lesson has this parameter; use --from or --only")
     return 1 if "failed" in run(root, **given | own) else 0
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from helpers.common.artifacts import MANIFEST
 from helpers.common.errors import CourseError
 from helpers.common.files import write_json
 from helpers.common.quiet import quiet_libraries
-from helpers.course.notebooks import find_root, maker
+from helpers.course.notebooks import find_root, lessons, maker, parameters_of, read_notebook
 from helpers.course.parameters import (
     COMMON,
     DEFAULTS,
@@ -209,7 +210,10 @@ def _plain(item: str, value: Any) -> Any:
             return odd.tolist()
         raise CourseError(f"{item}: a {type(odd).__name__}; record numbers and strings")
 
-    return json.loads(json.dumps(value, default=from_numpy), parse_constant=lambda _: None)
+    try:
+        return json.loads(json.dumps(value, default=from_numpy), parse_constant=lambda _: None)
+    except TypeError as error:
+        raise CourseError(f"{item}: {error}; record dicts with strings as keys") from None
 
 
 def _refuse_unknown(lesson: str, known: Iterable[str]) -> None:
@@ -222,6 +226,10 @@ def _refuse_unknown(lesson: str, known: Iterable[str]) -> None:
     request = getattr(shell, "parent_header", {}).get("content", {})
     if request.get("allow_stdin", True):  # somebody sits there and could be asked
         return
+    # Whoever edits a lesson may add variables to its parameters cell.
+    notebook = lessons(find_root()).get(lesson)
+    with suppress(CourseError):
+        known = {*known, *(parameters_of(read_notebook(notebook)) if notebook else ())}
     plain = (bool, int, float, str, list, dict, type(None))
     for name, value in shell.user_ns.items():
         hidden = name.startswith("_") or name in shell.user_ns_hidden

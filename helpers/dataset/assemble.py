@@ -170,6 +170,7 @@ def _write_images(
     (folder / "annotations").mkdir()
     for image, annotation in kept.items():
         source, target, size = images / image, folder / "images" / image, pictures[image].size
+        assert size is not None  # what is no image was left out
         if size.orientation == 1:
             link(source, target)
         else:

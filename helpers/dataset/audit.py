@@ -119,7 +119,7 @@ def find_faults(
         if picture.size:
             findings += _check_size(name, picture.size, annotation)
         if name in empty:
-            findings.append(_finding(_file(annotation), 0, "empty", empty[name]))
+            findings.append(_finding(_file(paired[name]), 0, "empty", empty[name]))
         if annotation:
             findings += _check_boxes(annotation, sizes[name], labels, meant, usual)
     counts = Counter(meant.get(b.label, b.label) for a in annotations for b in a.boxes)
@@ -131,7 +131,7 @@ def find_faults(
 
 def imbalance(counts: Mapping[str, int]) -> list[Finding]:
     """Return findings for the labels that are at least ten times rarer than the most frequent."""
-    most = max(counts, key=counts.get, default=None)
+    most = max(counts, key=counts.__getitem__, default="")
     found = []
     for label, count in counts.items():
         if 0 < count * IMBALANCE <= counts[most]:
@@ -278,19 +278,19 @@ def _unusual(
         if least <= value <= most or (cut and (measure == "aspect" or value < least)):
             continue
         if measure == "aspect":
-            kind, unit, scale = "odd shape", "width / height", 1
+            kind, unit, scale = "odd shape", "width / height", 1.0
         else:
             kind = "small" if value < least else "large"
             unit, scale = "root of its area, pixels", math.sqrt(size[0] * size[1])
-        one, low, high = (f"{scale * v:.3g}" for v in (value, low, high))
-        text = f"{unit}: {one}; half of all {box.label!r} have {low} to {high}"
+        this, lower, upper = (f"{scale * v:.3g}" for v in (value, low, high))
+        text = f"{unit}: {this}; half of all {box.label!r} have {lower} to {upper}"
         yield _finding(file, number, kind, text)
 
 
 def _empty(paired: Mapping[str, Annotation], clips: Mapping[str, str]) -> dict[str, str]:
     """Images whose annotation has no object although one may be expected -> why."""
     order = [name for name in clips if name in paired]
-    frames_in = Counter(clips[name] for name in order)
+    frames_in: Counter[str | None] = Counter(clips[name] for name in order)
     found = {}
     for before, name, after in zip(order, order[1:], order[2:], strict=False):
         same_clip = clips[before] == clips[name] == clips[after]

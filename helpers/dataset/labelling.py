@@ -19,13 +19,13 @@ from helpers.annotations.voc import read_voc, write_voc
 from helpers.common.artifacts import MANIFEST
 from helpers.common.errors import CourseError
 from helpers.common.images import image_size
-from helpers.common.palette import SERIES
+from helpers.common.palette import SERIES, SKY, VERMILION, YELLOW
 from helpers.dataset.audit import Finding
 from helpers.dataset.labels import check_list
 from helpers.dataset.orientation import drawn_upright, write_without_tag
 
 # The course's colours, then the rest of the Okabe-Ito palette.
-COLOURS = (*SERIES, "#D55E00", "#56B4E9", "#F0E442")
+COLOURS = (*SERIES, VERMILION, SKY, YELLOW)
 
 KEYS = (
     "Click the picture once, then: drag draws a box · Enter saves and shows the next frame (no box "
@@ -163,7 +163,8 @@ class _Labelling:
     def show(self, position: int, said: Iterable[str] = ()) -> None:
         """Show a frame, its boxes, and below it what was `said` and found."""
         self.at, name = position, self.order[position]
-        said, boxes, data = list(said), [], b""
+        said, data = list(said), b""
+        boxes: list[dict] = []
         self.base.pop(name, None)
         try:
             stored = read_voc(self.target(name)) if self.is_saved(name) else self.given.get(name)
@@ -252,7 +253,7 @@ def _canvas() -> type:
         _esm = script + Path(__file__).with_name("labelling.js").read_text(encoding="utf-8")
         frame = Unicode().tag(sync=True)
         # Boxes that come late are not sent back, where they would land on the next frame.
-        bboxes = List().tag(sync=True, echo_update=False)
+        bboxes: List[dict] = List().tag(sync=True, echo_update=False)
         act = None
 
         def _handle_custom_msg(self, content, buffers):
@@ -357,7 +358,7 @@ def _from_widget(
             raise CourseError(f"box {number}: label {label!r}; choose one of the labels")
         x, y, width, height = (float(item[key]) for key in ("x", "y", "width", "height"))
         index = item.get("object", 0)
-        old = base.boxes[index - 1] if 0 < index <= len(base.boxes) else Box(label, 0, 0, 0, 0)
+        old = base.boxes[index - 1] if 0 < index <= len(base.boxes) else Box("", 0, 0, 0, 0)
         box = replace(old, label=label, xmin=x, ymin=y, xmax=x + width, ymax=y + height)
         inside = repaired(box, base.width, base.height)
         # Thinner than the file's own rounding is no box.

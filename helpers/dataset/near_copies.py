@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.annotations.folders import SPLITS, images_in
+from helpers.common.errors import CourseError
 from helpers.common.files import read_csv
 from helpers.common.images import UNREADABLE, ImageSize, phash
 
@@ -53,8 +54,10 @@ def read_pictures(
 
 def read_frames(images_folder: Path | str) -> dict[str, dict[str, str]]:
     """Return the rows of frames.csv next to the folder, by image, in its order; {} without."""
-    path = Path(images_folder).parent / "frames.csv"
-    rows = read_csv(path, ("image", "clip")) if path.is_file() else []
+    try:
+        rows = read_csv(Path(images_folder).parent / "frames.csv", ("image", "clip"))
+    except CourseError:  # none, or a table of another kind
+        return {}
     return {row["image"]: row for row in rows if row["clip"]}
 
 
@@ -158,11 +161,12 @@ def _read(path: Path, known: str) -> Picture:
     """What a file holds; `known` is its hash by frames.csv, "" when it has none."""
     from PIL import Image
 
-    data = path.read_bytes()
-    size, digest = None, hashlib.sha256(data).hexdigest()
+    data, size, digest = b"", None, ""
     try:
+        data = path.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
         with Image.open(io.BytesIO(data)) as image:
-            size, end = ImageSize.of(image), _ENDS.get(image.format)
+            size, end = ImageSize.of(image), _ENDS.get(image.format or "")
             if re.fullmatch("[0-9a-f]{16}", known) and end is not None and end in data[-64:]:
                 return Picture(size, digest, known)
             return Picture(size, digest, phash(_grey(image)))

@@ -60,7 +60,7 @@ def repair(
     kept = {}
     for image, annotation in paired.items():
         rows, picture = log.of(image, annotation), pictures[image]
-        if picture.problem:
+        if picture.problem or picture.size is None:
             continue
         width, height = picture.size.as_annotated(annotation.width, annotation.height)
         _note(rows, "wrong size", f"size set to {width}x{height}, boxes as they are")
@@ -70,10 +70,10 @@ def repair(
 
         boxes = _mended_boxes(annotation.boxes, spelling, (width, height), rows)
         respelt.update((box.label, spelling.get(simple(box.label))) for box in annotation.boxes)
-        broken = [r for r in rows if r["kind"] in _BEYOND_REPAIR and r["action"] == _LEFT_OUT]
-        if broken and not boxes:
-            for row in broken:
-                row["action"] = "image left out: its only box is broken"
+        if not boxes and _holds_a_broken_box(annotation, spelling, width, height):
+            for row in rows:
+                if row["kind"] in _BEYOND_REPAIR and row["action"] == _LEFT_OUT:
+                    row["action"] = "image left out: its only box is broken"
             continue
         kept[image] = Annotation(image, width, height, tuple(boxes))
     for kind in ("no annotation", "unreadable image"):
@@ -85,6 +85,14 @@ def repair(
             done = f"read as {meant!r}" if meant else "left out"
             log.add(unknown_label(ALL, 0, label, labels), f"{count} boxes {done}")
     return kept
+
+
+def _holds_a_broken_box(
+    annotation: Annotation, spelling: Mapping[str, str], width: int, height: int
+) -> bool:
+    """Whether an object to be learnt has a box that says nothing of where it is."""
+    wrong = [fault(b, width, height) for b in annotation.boxes if simple(b.label) in spelling]
+    return any(w is not None and w.kind in _BEYOND_REPAIR for w in wrong)
 
 
 def _mended_boxes(

@@ -157,7 +157,8 @@ def examples(
 ) -> list[Example]:
     """Return up to `count` images with an example of `kind` at a score threshold.
 
-    The surest positives, and the largest missed objects, come first; one image is shown once.
+    The highest-scoring positives, and the largest missed objects, come first; each image is shown
+    once.
 
     Args:
         kind: "true_positives", "false_negatives" or "false_positives".

@@ -6,6 +6,7 @@ of a set whose host never repacks it that very archive. `make mirror MIRROR=fold
 """
 
 import hashlib
+import os
 import re
 import shutil
 import tempfile
@@ -117,11 +118,12 @@ def fetch_dataset(name: str, folder: Path) -> dict:
     places = {dataset.images: "images", dataset.annotations: "annotations"}
     for place in places.values():
         (folder / place).mkdir()
-    with verified_files(dataset, folder.parent, mirror_address()) as files:
+    with verified_files(dataset, folder.parent, mirror_address()) as (files, ours):
         for relative, path in files.items():
-            if place := places.get(relative.split("/")[0]):
-                # A copy: a mirror may lie on a stick, and is not ours to move.
-                shutil.copyfile(path, folder / place / path.name)
+            if target := places.get(relative.split("/")[0]):
+                # What was unpacked is ours to move; a mirror may lie on a stick, and is not.
+                take = os.replace if ours else shutil.copyfile
+                take(path, folder / target / path.name)
         listed = [
             {"image": image if image.endswith(".jpg") else f"{image}.jpg", "split": side}
             for side, name in zip(("train", "val"), dataset.author_split, strict=False)
@@ -133,7 +135,7 @@ def fetch_dataset(name: str, folder: Path) -> dict:
     write_csv(folder / "sources.csv", ("file", "licence", "origin"), sources)
     counts = {"images": len(images)}
     if dataset.clips:
-        groups = [{"image": image, "clip": _clip(dataset, image)} for image in images]
+        groups = [{"image": image, "clip": _clip(dataset.clips, image)} for image in images]
         write_csv(folder / "groups.csv", ("image", "clip"), groups)
         counts["clips"] = len({row["clip"] for row in groups})
     if listed:
@@ -142,27 +144,29 @@ def fetch_dataset(name: str, folder: Path) -> dict:
     return counts
 
 
-def _clip(dataset: Dataset, image: str) -> str:
-    number = int(re.search(r"\d+", image)[0])
-    for clip, (first, last) in dataset.clips.items():
+def _clip(clips: Mapping[str, Sequence[int]], image: str) -> str:
+    number = int(re.findall(r"\d+", image)[0])
+    for clip, (first, last) in clips.items():
         if first <= number <= last:
             return clip
     return Path(image).stem
 
 
 @contextmanager
-def verified_files(dataset: Dataset, downloads: Path, mirror: str) -> Iterator[dict[str, Path]]:
-    """The files of a dataset, for a while: name in the mirror -> path.
+def verified_files(
+    dataset: Dataset, downloads: Path, mirror: str
+) -> Iterator[tuple[dict[str, Path], bool]]:
+    """The files of a dataset, for a while (name in the mirror -> path), and if they may be moved.
 
     What is fetched or unpacked for it lies in `downloads`. `mirror` is a folder, an address or "".
     """
     found, layout = find_archive(dataset, downloads, mirror)
     try:
         with tempfile.TemporaryDirectory(dir=downloads, prefix=".fetch-") as scratch:
-            if found.is_file():
+            if packed := found.is_file():
                 unpack(found, Path(scratch) / "unpacked", dataset.archive_name)
                 found = Path(scratch) / "unpacked"
-            yield files_used(dataset, found, layout)
+            yield files_used(dataset, found, layout), packed
     except Exception:  # not Ctrl-C, after which the next call resumes
         forget_download(dataset, downloads)
         raise
@@ -189,7 +193,9 @@ def find_archive(
             return root / inside, dataset.layout_in_mirror
     for address in dataset.addresses:
         try:
-            return _download(dataset, address, downloads), dataset.archive
+            archive = _download(dataset, address, downloads)
+            assert archive is not None  # without `missing_ok`
+            return archive, dataset.archive
         except CourseError as error:
             fault = error
     raise fault

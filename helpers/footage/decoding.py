@@ -66,7 +66,7 @@ def frame_index(path: Path | str) -> FrameIndex:
     """List the frames of a video, without decoding them: the file is read once.
 
     Raises:
-        CourseError: it is no video that can be read.
+        CourseError: the video cannot be read.
     """
     turned, listed = rotation(path), []
     with opened(path) as (file, stream):
@@ -75,10 +75,9 @@ def frame_index(path: Path | str) -> FrameIndex:
         trusted = file.format.name != "avi"
         for packet in packets_of(file, stream):
             listed.append((packet.dts, packet.pts, packet.is_keyframe, not packet.is_discard))
-    dts, pts, key, shown = (list(column) for column in zip(*listed, strict=True))
+    dts, pts, key, shown = (np.array(column) for column in zip(*listed, strict=True))
     if None in dts or None in pts or (np.diff(dts) <= 0).any():
         return FrameIndex(np.arange(sum(shown)) / rate, turned, announced, None)
-    dts, pts, key, shown = (np.array(column) for column in (dts, pts, key, shown))
     order = np.argsort(pts, kind="stable")
     order = order[shown[order]]
     number = np.full(len(pts), -1)
@@ -138,7 +137,7 @@ def _groups(packets: Packets) -> np.ndarray:
 
 def _runs(packets: Packets, group: np.ndarray, places: list[int]) -> list[list[int]]:
     """Runs of packets [start, stop) that decode the packets `places`."""
-    runs = []
+    runs: list[list[int]] = []
     for at in places:
         start = group[at]
         # Pictures shown before their key frame may build on the group before it.
@@ -159,7 +158,8 @@ def _read_again(
     """Decode the groups where an error came up by themselves: what is `missing`, and damaged."""
     group = _groups(packets)
     end_of = dict(itertools.pairwise([*np.unique(group).tolist(), len(group)]))
-    runs, good = [], set()
+    runs: list[list[int]] = []
+    good = set()
     for start in trouble:
         # From one key frame earlier: some streams refresh the picture bit by bit.
         _extend(runs, group[max(0, start - 1)], end_of[start], 0)
@@ -198,7 +198,8 @@ def _decoded(path, packets: Packets, runs: Sequence, needed: set | None):
             if needed is not None and start - at > _SEEK:
                 file.seek(int(packets.dts[start]), stream=stream)
                 landed = list(itertools.islice(packets_of(file, stream), 1))
-                at = int(np.searchsorted(packets.dts, landed[0].dts)) if landed else stop
+                dts = landed[0].dts if landed else None
+                at = stop if dts is None else int(np.searchsorted(packets.dts, dts))
                 coming = enumerate(itertools.chain(landed, packets_of(file, stream)), at)
             elif at >= 0:
                 stream.codec_context.flush_buffers()
@@ -248,13 +249,13 @@ def opened(path: Path | str):
         file = av.open(str(path.absolute()), options=options, metadata_errors="replace")
     except av.FFmpegError:
         raise CourseError(
-            f"{path}: not a video that can be read; copy it again if it was cut off, "
+            f"{path}: not a readable video; copy it again if it was cut off, "
             "or convert it to .mp4 (H.264)"
         ) from None
     with file:
         stream = file.streams.best("video")
-        if stream is None or stream.codec_context is None:
-            raise CourseError(f"{path}: no picture that can be read; convert it to .mp4 (H.264)")
+        if not isinstance(stream, av.VideoStream) or stream.codec_context is None:
+            raise CourseError(f"{path}: no readable picture in it; convert it to .mp4 (H.264)")
         stream.thread_type = "AUTO"
         yield file, stream
 
@@ -293,7 +294,7 @@ def rotation(path: Path | str) -> int:
     for frame in pictures(path, "SLICE"):
         if frame is not None:
             return round(-frame.rotation / 90) * 90 % 360
-    raise CourseError(f"{path}: not a video that can be read: no frame in it; copy it again")
+    raise CourseError(f"{path}: not a readable video: no frame in it; copy it again")
 
 
 def frame_rate(stream) -> float:

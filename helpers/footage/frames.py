@@ -3,8 +3,8 @@
 import os
 import shutil
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -130,6 +130,12 @@ class _Take(NamedTuple):
     reason: str = ""
     detail: str = ""
 
+    @property
+    def number(self) -> int:
+        """The number of a video's frame; photos have none."""
+        assert self.frame is not None
+        return self.frame
+
 
 def _check(every, seconds, count, max_frames, min_sharpness, near_copies) -> None:
     steps = {"every": every, "seconds": seconds, "count": count}
@@ -163,14 +169,19 @@ def _from_videos(
     listing = tqdm(videos, desc="list frames", unit="clip", leave=False)
     abouts = {path: frame_index(path) for path in listing}
     plans = {path: _chosen(about.times, *step) for path, about in abouts.items()}
-    takes, notes, annotated = [], defaultdict(dict), 0
+    # Before the long part: a wrong number in one of them ends it.
+    truths = {path: _read_boxes(path.with_name(f"{path.stem}.boxes.csv")) for path in videos}
+    takes: list[_Take] = []
+    notes: defaultdict[str, dict] = defaultdict(dict)
+    annotated = 0
     with tqdm(total=sum(map(len, plans.values())), desc="frames", unit="frame") as bar:
         for path, about in abouts.items():
             for text in _peculiarities(about):
                 tqdm.write(f"{path.name}: {text}")
             found, size = _write_frames(path, about, plans[path], folder, bar)
             judged = list(_judged(found, limits, folder))
-            annotated += _annotate(path, folder, judged, size)
+            if (truth := truths[path]) is not None:
+                annotated += _annotate(truth, folder, judged, size)
             takes += judged
             if early := _early_end(about, judged):
                 notes["short"][path.name] = early
@@ -179,9 +190,10 @@ def _from_videos(
                 notes["turned"][path.name] = about.rotation
     if all(take.reason == DAMAGED for take in takes):
         raise CourseError(f"{clips}: no frame could be read; check that the videos play")
+    counts: dict = {"clips": len(videos), "annotated": annotated, **notes}
     if variable := [path.name for path, about in abouts.items() if about.variable]:
-        notes["variable_rate"] = variable
-    return takes, {"clips": len(videos), "annotated": annotated, **notes}
+        counts["variable_rate"] = variable
+    return takes, counts
 
 
 def _videos_in(clips: Path) -> list[Path]:
@@ -197,31 +209,30 @@ def _videos_in(clips: Path) -> list[Path]:
     return videos
 
 
-def _annotate(path: Path, folder: Path, takes: list[_Take], size: tuple[int, int]) -> int:
-    """Write the ground truth of the frames kept of a video, where it has one; how many files."""
-    truth = _read_boxes(path.with_name(f"{path.stem}.boxes.csv"))
-    if truth is None:
-        return 0
+def _annotate(
+    truth: dict[int, list[Box]], folder: Path, takes: list[_Take], size: tuple[int, int]
+) -> int:
+    """Write the ground truth of the frames kept of a video; how many files."""
     kept = [take for take in takes if not take.reason]
     for take in kept:
-        annotation = Annotation(take.image, *size, tuple(truth[take.frame]))
+        annotation = Annotation(take.image, *size, tuple(truth[take.number]))
         write_voc(annotation, folder / f"annotations/{Path(take.image).stem}.xml")
     return len(kept)
 
 
 def _early_end(about: FrameIndex, takes: list[_Take]) -> str:
     """Where a video breaks off that holds less than it should; "" for a whole one."""
-    whole = [take.frame for take in takes if take.reason != DAMAGED]
-    lost = len(whole) < len(takes) and (not whole or whole[-1] < takes[-1].frame)
+    whole = [take.number for take in takes if take.reason != DAMAGED]
+    lost = len(whole) < len(takes) and (not whole or whole[-1] < takes[-1].number)
     if not lost and len(about.times) >= about.announced:
         return ""
-    end = takes[len(whole)].frame if lost and whole else len(about.times) * bool(whole)
+    end = takes[len(whole)].number if lost and whole else len(about.times) * bool(whole)
     return f"ends before frame {end} of {max(about.announced, end)}"
 
 
 def _chosen(times: np.ndarray, every, seconds, count, max_frames) -> list[int]:
     """Numbers of the frames to take of a video, rising."""
-    numbers = range(0, len(times), every or 1)
+    numbers: Sequence[int] = range(0, len(times), every or 1)
     if seconds is not None:
         # Finer than any video; a smaller step would only fill the memory.
         marks = np.arange(0, times[-1] + 1e-6, max(seconds, 0.0005))
@@ -249,7 +260,8 @@ def _write_frames(
 ) -> tuple[list[_Take], tuple[int, int]]:
     """Write the frames of a video as JPEG; their `_Take`s in order, and their width, height."""
     workers = min(4, os.cpu_count() or 1)
-    waiting, done, damaged = deque(), [], []
+    waiting: deque[Future] = deque()
+    done, damaged = [], []
     # Decoding runs ahead by a few frames only: each of them is megabytes. OpenCV's own threads,
     # which wait for each other busily, would take the CPU from it.
     with _one_thread(), ThreadPoolExecutor(workers) as pool:
@@ -299,17 +311,18 @@ def _judged(takes: Iterable[_Take], limits: _Limits, folder: Path) -> Iterator[_
     takes = list(takes)
     sharp = [take.sharpness for take in takes if take.sharpness is not None]
     least = limits.sharpness * float(np.median(sharp)) if sharp else 0
-    last = None
+    last_image = ""
+    last_hash: int | None = None
     for take in takes:
-        if take.phash is not None:
-            apart = 65 if last is None else (take.phash ^ last.phash).bit_count()
+        if take.phash is not None and take.sharpness is not None:
+            apart = 65 if last_hash is None else (take.phash ^ last_hash).bit_count()
             if take.sharpness < least:
                 detail = f"sharpness {take.sharpness:.1f}, under {least:.1f}"
                 take = take._replace(reason=BLURRED, detail=detail)
             elif apart <= limits.bits:
-                take = take._replace(reason=NEAR_COPY, detail=f"{apart} bits from {last.image}")
+                take = take._replace(reason=NEAR_COPY, detail=f"{apart} bits from {last_image}")
             else:
-                last = take
+                last_image, last_hash = take.image, take.phash
         if take.reason:
             _to_thumbnail(folder, take)
         yield take
@@ -322,6 +335,7 @@ def _to_thumbnail(folder: Path, take: _Take) -> None:
         return
     if take.reason != DAMAGED:
         image = decode_file(path, cv2.IMREAD_REDUCED_COLOR_2)
+        assert image is not None  # its hash was taken
         scale = min(1, _THUMBNAIL / max(image.shape))
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         _write_jpeg(folder / "dropped" / _thumbnail(take), small)
@@ -337,7 +351,7 @@ def _write_jpeg(path: Path, image: np.ndarray) -> None:
     done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 95])
     if not done:
         raise CourseError(f"{path.name}: could not be written as JPEG; check the video")
-    path.write_bytes(data)
+    path.write_bytes(data.tobytes())
 
 
 def _read_boxes(path: Path) -> dict[int, list[Box]] | None:
@@ -346,9 +360,10 @@ def _read_boxes(path: Path) -> dict[int, list[Box]] | None:
     boxes = defaultdict(list)
     for line, row in enumerate(read_csv(path, _BOX_COLUMNS), 2):
         try:
-            edges = (float(row[name]) for name in _BOX_COLUMNS[2:])
             difficult = bool(int(row.get("difficult") or 0))
-            boxes[int(row["frame"])].append(Box(row["label"], *edges, difficult=difficult))
+            xmin, ymin, xmax, ymax = (float(row[name]) for name in _BOX_COLUMNS[2:])
+            box = Box(row["label"], xmin, ymin, xmax, ymax, difficult)
+            boxes[int(row["frame"])].append(box)
         except (TypeError, ValueError) as error:
             raise CourseError(f"{path.name}: line {line}: {error}; correct the number") from None
     return boxes

@@ -1,4 +1,4 @@
-"""Footage and pictures of your own, taken over in the layout of `01_images`."""
+"""Footage and pictures of your own, copied into the layout of `01_images`."""
 
 import hashlib
 import re
@@ -18,7 +18,7 @@ _SIDE = re.compile(r"(?:obj_)?(train|val)(?:ing|id|idation)?(?:_data|[0-9]{4})?"
 
 
 def own_folder(path: Path, folder: Path, *, rebuild: bool = False) -> Path:
-    """Take over your own footage or pictures in the layout of `01_images`.
+    """Copy your own footage or pictures into the layout of `01_images`.
 
     XML is copied, all else becomes Pascal VOC XML; a line says what was recognised. groups.csv
     (image,clip) and author_split.csv (image,split) are taken along; the latter is made where the
@@ -29,7 +29,7 @@ def own_folder(path: Path, folder: Path, *, rebuild: bool = False) -> Path:
             them), or a folder of images, found as `find_images` does, with annotations in any one
             of `FORMATS` anywhere in it.
         folder: the output, in the layout of `01_images`.
-        rebuild: take over again what is there already.
+        rebuild: copy again what is there already.
 
     Returns:
         The path of the folder.

@@ -156,7 +156,7 @@ def _ask(session, service: str, query: dict) -> dict:
         answer = get(session, API[service], params=query).json()
     except requests.JSONDecodeError:
         raise UnansweredError(
-            "the answer is no JSON; check that no login page stands in the way"
+            "the answer is not JSON; check whether a login page answered instead"
         ) from None
     except requests.RequestException as error:
         raise UnansweredError(f"no answer ({reason(error)})") from None
@@ -178,6 +178,8 @@ def get(session: requests.Session, url: str, *, tries: int = 4, **options) -> re
             answer.raise_for_status()
             return answer
         except requests.RequestException as error:
+            if error.response is not None:
+                error.response.close()
             retry = wait_after(error, retry, urlsplit(url).netloc)
 
 

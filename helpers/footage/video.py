@@ -48,7 +48,7 @@ class VideoInfo:
 
 
 def video_info(path: Path | str) -> VideoInfo:
-    """What the header of a video says; CourseError when it is no video that can be read."""
+    """What the header of a video says; CourseError when it cannot be read."""
     turned = rotation(path)
     with opened(path) as (file, stream):
         fps, count = frame_rate(stream), stream.frames
@@ -117,7 +117,8 @@ def luma(frame: "av.VideoFrame") -> tuple[np.ndarray, float]:
         frame = frame.reformat(format="gray", threads=1)
         name = "gray"
     plane = frame.planes[0]
-    values = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    values = np.frombuffer(plane, np.uint8)  # type: ignore[call-overload]  # it is a buffer
+    values = values.reshape(-1, plane.line_size)
     full = name == "gray" or name.startswith("yuvj") or int(frame.color_range) == 2
     return values[: frame.height, : frame.width], 1.0 if full else 255 / 219
 

@@ -7,6 +7,7 @@ what runs.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,8 +39,8 @@ class Detector:
             pixels of that image), scores [n] in 0..1, class ids [n].
     """
 
-    model: object = field(repr=False)
-    config: object = field(repr=False)
+    model: Any = field(repr=False)
+    config: Any = field(repr=False)
     labels: dict[int, str]
     run: Callable = field(repr=False)
 
@@ -61,7 +62,7 @@ class Detector:
 
     def in_image(self, yxyx: np.ndarray, image: np.ndarray) -> np.ndarray:
         """Return boxes on the input (yxyx, pixels, [n, 4]) as xyxy in pixels of `image`."""
-        small = fitted_size(*image.shape[:2], *self.input_size)
+        small = fitted_size(image.shape[0], image.shape[1], *self.input_size)
         scale = np.array(image.shape[:2]) / small
         return (yxyx * np.tile(scale, 2))[:, [1, 0, 3, 2]].astype(np.float32)
 

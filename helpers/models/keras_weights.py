@@ -32,12 +32,12 @@ class Convolution(NamedTuple):
 def convert_weights(keras_model, backbone, pixels: str = "tf") -> None:
     """Copy the weights of a Keras Applications network into Model Garden's of the same kind.
 
-    What the two do differently is reckoned into the weights, so that both give the same features
+    What the two do differently is folded into the weights, so that both give the same features
     of one image: the scaling of pixels, the biases of convolutions (Model Garden has none before
-    a batch normalization), and the epsilon of the normalizations. At the rim they differ by a few
-    pixels: where one sees a grey border, the other sees a black one. The two large layers of VGG's
-    classifier become convolutions by taking every third or fourth of their numbers (Liu et al.,
-    2016, section 3).
+    a batch normalization), and the epsilon of the normalizations. At the edges they differ by a
+    few pixels: where one sees a grey border, the other sees a black one. The two large layers of
+    VGG's classifier become convolutions by taking every third or fourth of their numbers (Liu et
+    al., 2016, section 3).
 
     Args:
         keras_model: from `tf_keras.applications`, VGG with its top.
@@ -71,7 +71,8 @@ def _convolutions(keras_model) -> list[Convolution]:
     found: list[Convolution] = []
     for layer in sorted(_layers(keras_model), key=_place):
         if _is_normalization(layer):
-            behind = Normalization(*layer.get_weights(), layer.epsilon)
+            gamma, beta, mean, variance = layer.get_weights()
+            behind = Normalization(gamma, beta, mean, variance, layer.epsilon)
             found[-1] = found[-1]._replace(normalization=behind)
             continue
         kernel, *biases = layer.get_weights()

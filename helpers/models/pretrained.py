@@ -46,7 +46,7 @@ def use_pretrained(config, name: str | Path, folder: Path, *, modules: Sequence[
             mirror; "shipped", the small detector in data/detector; or the folder of a
             detector that training left.
         folder: gets the checkpoint.
-        modules: which parts to take over: ("backbone",), ("backbone", "decoder") or ("all",),
+        modules: which parts to load: ("backbone",), ("backbone", "decoder") or ("all",),
             with the heads. By default as much as fits: heads only of a detector of as many
             classes, and of ImageNet, which has no boxes, the backbone.
 
@@ -70,6 +70,7 @@ def use_pretrained(config, name: str | Path, folder: Path, *, modules: Sequence[
         folder,
         lambda draft: weights.write(draft, parts),
         (
+            # Earlier runs have this maker in their manifests: it must stay.
             "start_from",
             {"weights": input_fingerprint(weights.file)},
             # What of a config decides which weights fit.

@@ -81,7 +81,7 @@ IMAGENET = (
         top=True,
     ),
 )
-# Trained to find 80 kinds of things: backbone and feature pyramid can be taken over.
+# Trained to find 80 kinds of things: backbone and feature pyramid can be reused.
 COCO = (
     Source(("resnet", 50), f"{_GARDEN}/retinanet/retinanet-resnet50fpn.tar.gz", "", 130),
     Source(("spinenet_mobile", "49"), f"{_GARDEN}/retinanet/spinenet49mobile.tar.gz", "", 20),
@@ -127,7 +127,7 @@ def fetch_weights(source: Source) -> Path:
     if headers is None:
         headers = download(source.address, part, source.file, mirrored="weights/")
     try:
-        _check_md5(part, source.md5 or _stated_md5(headers), origin=source.address)
+        _check_md5(part, source.md5 or _stated_md5(headers or {}), origin=source.address)
     except CourseError:
         part.unlink()
         raise

@@ -31,11 +31,10 @@ from official.vision.modeling import factory, retinanet_model
 from official.vision.modeling.decoders.factory import register_decoder_builder
 from official.vision.modeling.layers.detection_generator import MultilevelDetectionGenerator
 from official.vision.tasks import retinanet as retinanet_task
+from tf_keras import layers
 
 from helpers.common.errors import CourseError
 from helpers.models.backbones import Backbone
-
-layers = tf_keras.layers
 
 
 @dataclasses.dataclass
@@ -237,10 +236,10 @@ def shapes(model: SSD) -> dict[str, np.ndarray]:
     """Return the (height, width) of the default boxes of a cell: level -> [boxes, 2], pixels."""
     spec, side = model.anchor, min(model.input_size[:2])
     levels = range(model.min_level, model.max_level + 1)
-    scales = np.linspace(spec.min_scale, spec.max_scale, len(levels) - 1)
+    rising = np.linspace(spec.min_scale, spec.max_scale, len(levels) - 1).tolist()
     # One more than there are maps: the last one's extra box looks a step further.
-    scales = [*scales, 2 * scales[-1] - scales[-2]]
-    scales = [spec.anchor_size * 2**model.min_level / side, *scales]
+    further = 2 * rising[-1] - rising[-2]
+    scales = [spec.anchor_size * 2**model.min_level / side, *rising, further]
     found = {}
     for level, scale, following in zip(levels, scales[:-1], scales[1:], strict=True):
         # The extra square, between this map's and the next one's.

@@ -128,8 +128,18 @@ def box(
         rim = patheffects.withStroke(linewidth=2, foreground="#111", alpha=0.5)
     else:
         rim = patheffects.withStroke(linewidth=2.8, foreground="w" if colour == TRUTH else "#111")
-    look = {"ec": colour, "lw": 1.1 if thin else 1.6, "ls": style, "alpha": alpha}
-    ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, path_effects=[rim], **look))
+    outline = Rectangle(
+        (x1, y1),
+        x2 - x1,
+        y2 - y1,
+        fill=False,
+        ec=colour,
+        lw=1.1 if thin else 1.6,
+        ls=style,
+        alpha=alpha,
+        path_effects=[rim],
+    )
+    ax.add_patch(outline)
     if text:
         # Towards the middle, so that the picture's border does not cut the text.
         right = (x1 + x2) / 2 > sum(ax.get_xlim()) / 2
@@ -188,7 +198,10 @@ def legend(of, *, fontsize: float = 8, **options) -> None:
 
 
 def stacked_bars(
-    ax, names: Sequence[str], parts: Sequence[tuple[str, Sequence[float], str]], fontsize=10
+    ax,
+    names: Sequence[str],
+    parts: Sequence[tuple[str, Sequence[float] | np.ndarray, str]],
+    fontsize=10,
 ) -> None:
     """Draw a bar for each name, made of parts: label, length in each bar, colour."""
     left = np.zeros(len(names))

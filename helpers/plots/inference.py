@@ -32,7 +32,7 @@ def detections_over_time(rows: Mapping[str, Sequence], *, caption: str) -> None:
 
 
 def proposals(detector, image: np.ndarray, *, count: int = 20, caption: str) -> None:
-    """Show the best proposals of a Faster R-CNN's first stage: the surer, the stronger the line.
+    """Show the best proposals of a Faster R-CNN's first stage; opacity shows the score.
 
     Args:
         detector: an `inference.Detector`.
@@ -49,7 +49,7 @@ def proposals(detector, image: np.ndarray, *, count: int = 20, caption: str) -> 
     ax.axis("off")
     for xyxy, score in _weakest_first(found):
         draw.box(ax, xyxy, PREDICTION, "--", alpha=0.3 + 0.7 * float(score))
-    line = ("proposal: the surer, the stronger", PREDICTION, "--", 2)
+    line = ("proposal: opacity shows the score", PREDICTION, "--", 2)
     draw.line_legend(figure, [line], loc="outside lower right")
     draw.show(figure, caption, photo=True)
 
@@ -115,14 +115,14 @@ def inside(
         before, after, name = "boxes before NMS", "NMS", "box before NMS"
     axes[1].set_title(f"the {len(candidates)} best {before}", fontsize=9)
     axes[2].set_title(f"{len(found)} left after {after}, scored {threshold:g} or more", fontsize=9)
-    lines = [draw.TRUTH_LINE]
+    lines: list[tuple[str, str, str, float]] = [draw.TRUTH_LINE]
     for level in sorted(set(anchors.data["level"].tolist())):
         lines.append(
             (f"anchor of level {level} (every {2**level} pixels)", _shade(level), "--", 1.5)
         )
     if len(left_out):
         lines.append(("anchor left out", "#AAA", ":", 1.5))
-    lines.append((f"{name}: the surer, the stronger", PREDICTION, "--", 1.1))
+    lines.append((f"{name}: opacity shows the score", PREDICTION, "--", 1.1))
     lines.append(draw.DETECTION_LINE)
     draw.line_legend(figure, lines, loc="outside lower center", ncols=3)
     draw.show(figure, caption, photo=True)

@@ -33,8 +33,8 @@ def images(
     """
     if not len(pictures):
         return draw.nothing(caption)
-    pictures = [p if isinstance(p, np.ndarray) else read_image(p) for p in pictures]
-    height, width = np.median([picture.shape[:2] for picture in pictures], axis=0)
+    shown = [p if isinstance(p, np.ndarray) else read_image(p) for p in pictures]
+    height, width = np.median([image.shape[:2] for image in shown], axis=0)
     has_truth, has_detections = (any(map(len, boxes or ())) for boxes in (truth, detections))
     figure, axes = draw.grid(
         len(pictures),
@@ -45,9 +45,9 @@ def images(
         gap=0.3 if titles else 0.06,
         below=0.3 if has_truth or has_detections else 0,
     )
-    for i, (ax, picture) in enumerate(zip(axes, pictures, strict=True)):
+    for i, (ax, image) in enumerate(zip(axes, shown, strict=True)):
         ax.axis("off")
-        ax.imshow(picture)
+        ax.imshow(image)
         drawn = []
         if truth:
             draw.truth(ax, truth[i], labels=labels)
@@ -56,7 +56,7 @@ def images(
             draw.detections(ax, detections[i])
             drawn += list(detections[i].xyxy)
         if zoom and drawn:
-            _zoom(ax, np.array(drawn), picture.shape)
+            _zoom(ax, np.array(drawn), image.shape)
         if titles:
             ax.set_title(titles[i], fontsize=9)
     draw.box_legend(figure, truth=has_truth, detections=has_detections)

@@ -20,6 +20,7 @@ BOX_KEYS = tuple(f"image/object/bbox/{edge}" for edge in ("xmin", "ymin", "xmax"
 # Image files that are stored as they are: format -> its name in the example, and the colour modes
 # that TensorFlow decodes (None: all).
 _COPIED = {"JPEG": ("jpeg", ("L", "RGB")), "PNG": ("png", None)}
+# Not imported from common.images, which needs OpenCV: Beam's environment has none.
 _ORIENTATION = 0x0112  # the EXIF tag
 
 
@@ -58,7 +59,7 @@ def make_example(
     # and the scorer looks away: right for difficult objects, which a detector of this input
     # size cannot be asked to see.
     difficult = [int(box.difficult) for box in boxes]
-    features = {
+    features: dict[str, dict[str, list]] = {
         "bytes_list": {
             "image/encoded": [data],
             "image/format": [stored.encode()],
@@ -99,16 +100,16 @@ def _storable(data: bytes, annotation: Annotation) -> tuple[bytes, str, str]:
         with Image.open(io.BytesIO(data)) as image:
             size, kind, mode = image.size, image.format, image.mode
             turned = image.getexif().get(_ORIENTATION, 1) not in (0, 1)
-            stored, modes = _COPIED.get(kind, (None, ()))
-            if turned or stored is None or (modes and mode not in modes):
+            stored, modes = _COPIED.get(kind or "", ("", None))
+            if turned or not stored or (modes and mode not in modes):
                 how = "turned upright" if turned else "converted"
-                image = ImageOps.exif_transpose(image)
-                size, stored = image.size, "jpeg"
+                upright = ImageOps.exif_transpose(image)
+                size, stored = upright.size, "jpeg"
                 buffer = io.BytesIO()
-                image.convert("RGB").save(buffer, "JPEG", quality=95, exif=b"")
+                upright.convert("RGB").save(buffer, "JPEG", quality=95, exif=b"")
                 data = buffer.getvalue()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise CourseError(f"{name}: not an image that can be read ({error}); replace it") from None
+        raise CourseError(f"{name}: not a readable image ({error}); replace it") from None
     if size != (annotation.width, annotation.height):
         raise CourseError(
             f"{name}: image of {size[0]}x{size[1]}, annotation says "
@@ -146,4 +147,6 @@ def image_of(example: Message) -> "np.ndarray":
     import numpy as np
 
     data = np.frombuffer(feature_values(example, "image/encoded")[0], np.uint8)
-    return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert image is not None  # `make_example` saw to it
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

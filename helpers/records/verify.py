@@ -38,7 +38,9 @@ def verify_records(folder: Path | str) -> dict[str, dict]:
     if not (folder / MANIFEST).is_file():
         return _verify_foreign(folder, label_map)
     manifest = read_manifest(folder)["counts"]
-    ids, images, counts = {}, {}, {}
+    ids: dict[int, str] = {}
+    images: dict[str, str] = {}
+    counts = {}
     total = sum(manifest[split]["images"] for split in SPLITS)
     with tqdm(total=2 * total, desc="verify", unit="image", mininterval=0.2) as bar:
         for split in SPLITS:

@@ -142,7 +142,8 @@ def preview_augmentation(
         config: from `for_records`, with the augmentation to look at.
         count: how often the image is drawn.
         number: of the image, among the training images that hold an object, from 0.
-        seed: of the draws. The same seed and config give the same pictures.
+        seed: of the draws. The same seed and config give the same pictures; but "crop" is drawn
+            without a seed by Model Garden.
 
     Returns:
         (images, truth): `count` + 1 images, RGB, uint8, [height, width, 3], and the

@@ -57,14 +57,16 @@ def probe_batch_sizes(
         and, but after FULL and LATE: seconds_per_step, images_per_second; memory_mb, the most that
         the child has taken so far; and what arithmetic says of it, in MB: libraries_mb (the child
         before its first step, measured), weights_mb, gradients_mb, optimizer_mb, activations_mb
-        (what the layers put out, which is kept for the backward pass), batch_mb (images, labels).
+        (what the layers compute, which is kept for the backward pass), batch_mb (images, labels).
         With a GPU memory_mb is that of the GPU, and libraries_mb 0.
 
     Raises:
         CourseError: the config cannot be trained at all, or `first` and `most` make no sense.
     """
     if first < 1 or most < first:
-        raise CourseError(f"probe: first: {first}, most: {most}; give 1 <= first <= most")
+        raise CourseError(
+            f"probe_batch_sizes: first: {first}, most: {most}; give 1 <= first <= most"
+        )
     limit = memory_mb * _MB if memory_mb else _SPARE * _free()
     deadline = time.monotonic() + seconds
     # The rate is not what is tried, and a preset has no schedule yet.
@@ -86,7 +88,9 @@ def probe_batch_sizes(
             killed = child.returncode == -signal.SIGKILL
             if child.returncode == _BAD_INPUT or not (rows or killed):
                 lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-                raise CourseError(f"probe: the child ended with {child.returncode}: {lines[-1]}")
+                raise CourseError(
+                    f"probe_batch_sizes: the child ended with {child.returncode}: {lines[-1]}"
+                )
     sizes = _sizes(first, most)
     ended = len(rows) == len(sizes) or (rows and rows[-1]["outcome"] != FITS)
     if outcome and not ended:
@@ -179,7 +183,7 @@ def _try_sizes(path: Path, first: int, most: int, written: Path) -> None:
     }
     before = 0.0
     for size in _sizes(first, most):
-        row = {"batch": size}
+        row: dict = {"batch": size}
         try:
             row |= _try(config, task, model, optimizer, size)
             slots = [v for v in optimizer.variables() if v.shape.rank]

@@ -156,7 +156,7 @@ def tf_config(hosts: Sequence[str], index: int | None) -> str:
 
 
 def _cluster_size(runtime) -> int:
-    """Return how many workers there are; CourseError when this process is none of them."""
+    """Return how many workers there are; CourseError when this process is not one of them."""
     text = os.environ.get("TF_CONFIG") or "{}"
     try:
         tree = json.loads(text)
@@ -172,7 +172,7 @@ def _cluster_size(runtime) -> int:
     if size:
         if task.get("index") not in own:
             raise CourseError(
-                f"TF_CONFIG: task {task} is none of the cluster's {size} workers; give a type "
+                f"TF_CONFIG: task {task} is not one of the cluster's {size} workers; give a type "
                 "that it has and an index from 0 (an evaluator is no worker: start it with "
                 "`python -m helpers.scale evaluate`)"
             )

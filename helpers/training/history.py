@@ -25,8 +25,9 @@ def read_rows(path: Path) -> list[dict]:
 
 
 def write_rows(path: Path, rows: list[dict]) -> None:
-    """Write dicts of numbers as a CSV file; their first keys may differ from row to row."""
-    write_csv(path, list(dict.fromkeys(name for row in rows for name in row)), rows)
+    """Write dicts of numbers as a CSV file; apart from "step", their keys may differ."""
+    # "step" in any case: a training that stops before its first report leaves a table of no rows.
+    write_csv(path, list(dict.fromkeys(["step", *(name for row in rows for name in row)])), rows)
 
 
 def with_score(metrics: Mapping[str, float | None]) -> dict[str, float]:

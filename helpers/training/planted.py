@@ -11,7 +11,7 @@ from helpers import models
 from helpers.annotations.boxes import Annotation, Box
 from helpers.annotations.label_map import read_label_map
 from helpers.common.errors import CourseError
-from helpers.inference import detector as detectors
+from helpers.inference.detector import build_detector
 from helpers.models.networks import build_model
 from helpers.records.examples import BOX_KEYS, boxes_of, image_of, make_example
 from helpers.records.tfrecord import (
@@ -68,7 +68,8 @@ def _crop(example: Message, label_map: Mapping[str, int], number: int) -> Messag
     scale, inside = CROP_SIDE / side, []
     for box in boxes:
         edges = (np.array(box.xyxy) - [x, y, x, y]).clip(0, side) * scale
-        cut = Box(box.label, *map(float, edges))
+        xmin, ymin, xmax, ymax = edges.tolist()
+        cut = Box(box.label, xmin, ymin, xmax, ymax)
         if cut.area > 0.5 * box.area * scale**2:
             inside.append(cut)
     bgr = cv2.cvtColor(square, cv2.COLOR_RGB2BGR)
@@ -152,7 +153,7 @@ def train_on_faults(
     optimizer = task.create_optimizer(config.trainer.optimizer_config, config.runtime)
     metrics = task.build_metrics(training=True)
     fresh = model.get_weights()
-    detector = detectors.build_detector(model, config, {1: "object"})
+    detector = build_detector(model, config, {1: "object"})
 
     @tf.function
     def train_step(batch):

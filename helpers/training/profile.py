@@ -168,5 +168,5 @@ def _shares(forward, model, optimizer, fastest: float, steps: int) -> dict[str, 
     ends = [min(_times(tf.function(part), steps)) for part in forward]
     ends += [fastest - min(_times(tf.function(apply_gradients), steps)), fastest]
     # On a busy machine a part may take longer alone than all of them together.
-    ends = np.minimum.accumulate(ends[::-1])[::-1].clip(0)
-    return dict(zip(PARTS, (np.diff(ends, prepend=0.0) / fastest).tolist(), strict=True))
+    rising = np.minimum.accumulate(ends[::-1])[::-1].clip(0)
+    return dict(zip(PARTS, (np.diff(rising, prepend=0.0) / fastest).tolist(), strict=True))

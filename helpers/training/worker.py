@@ -10,6 +10,7 @@ without it, `--hosts host:port,host:port --index 0` says the same.
 """
 
 import argparse
+import io
 import os
 import re
 import signal
@@ -79,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
     quiet_libraries()
-    sys.stdout.reconfigure(line_buffering=True)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     if options.pop("end_with_parent"):
         end_with_parent(LOST)
     try:

@@ -47,11 +47,11 @@ def measure_images(name: str) -> dict:
     """Parameters, and milliseconds per frame of 720p."""
     import numpy as np
 
-    from helpers.inference import detector as detectors
+    from helpers import inference
 
     config = config_of(name)
     _, model = build_model(config)
-    detector = detectors.build_detector(model, config, {1: "object"})
+    detector = inference.build_detector(model, config, {1: "object"})
     frame = np.random.default_rng(0).integers(0, 255, (720, 1280, 3)).astype(np.uint8)
     detector(frame)  # the first one makes the graph
     times = [timed(lambda: detector(frame)) for _ in range(FRAMES)]
@@ -156,7 +156,7 @@ def measure(names: list[str]) -> None:
     busy = psutil.cpu_percent(interval=3)
     quiet = busy < 15
     if not quiet:
-        print(f"the processors are {busy:.0f} % busy: times are left out; run again when they rest")
+        print(f"the CPU is {busy:.0f} % busy: times are left out; run again when it is idle")
     for name in names:
         found[name] = {"name": name} | child("images", name) | child("steps", name)
         if not quiet:

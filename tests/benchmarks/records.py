@@ -1,4 +1,4 @@
-"""How fast records are written and read back, beside what else one could do.
+"""How fast records are written and read back, next to the alternatives.
 
 python -m tests.benchmarks.records speedtraps ../shared/datasets/speedtraps
 python -m tests.benchmarks.records growth
@@ -164,7 +164,7 @@ def verification(data: Path, scratch: Path) -> None:
     spent, clock = time.process_time(), time.perf_counter()
     records.verify_records(made)
     spent, clock = time.process_time() - spent, time.perf_counter() - clock
-    print(f"{images} frames: {clock:.1f} s by the clock, {spent:.1f} s of processor")
+    print(f"{images} frames: {clock:.1f} s by the clock, {spent:.1f} s of CPU time")
     print(f"{images / spent * 60:.0f} frames a minute and core")
 
 

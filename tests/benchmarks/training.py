@@ -1,9 +1,9 @@
-"""Images a second of a whole training run, beside Model Garden's own trainer on the same config.
+"""Images a second of a whole training run, next to Model Garden's own trainer on the same config.
 
 python -m tests.benchmarks.training runs/course/04_records runs/speedtraps/04_records
 
 Each run is a process of its own, counted from its start to its end: imports, preparing the
-records, tracing, training, evaluations, checkpoints. Ours is `inputs.prepare` and
+records, tracing, training, evaluations, checkpoints. Ours is `prepare_records` and
 `training.train`; stock is `official.core.train_lib.run_experiment` as the command line
 `official.vision.train` calls it. Both get the same records of lesson 04, preset, batch, steps,
 seed, optimizer and rate, report every 10 steps and save every 50. Two cases:
@@ -100,17 +100,18 @@ def settings(job: dict, records: Path):
 
 
 def ours(job: dict, clock: Clock) -> dict:
-    """`inputs.prepare`, then `training.train`."""
-    import helpers.lesson  # noqa: F401  (turns the libraries' log messages off)
+    """`prepare_records`, then `training.train`."""
+    from helpers.common.quiet import quiet_libraries
 
+    quiet_libraries()
     from helpers import evaluation
-    from helpers.records import tiles as inputs
-    from helpers.training import loop as training
+    from helpers.records import prepare_records
+    from helpers.training import train
 
     records, folder, truth = Path(job["records"]), Path(job["folder"]), Path(job["truth"])
     height, width, _ = settings(job, records).task.model.input_size
     began = clock.now()
-    prepared = inputs.prepare_records(
+    prepared = prepare_records(
         records, folder / "records", height=height, width=width, tile=CASES[job["case"]]["tile"]
     )
     clock.prepare = clock.now() - began
@@ -123,7 +124,7 @@ def ours(job: dict, clock: Clock) -> dict:
         clock.evaluated(began)
         return {"AP50": last["AP50"]}
 
-    training.train(
+    train(
         settings(job, prepared),
         folder / "trained",
         label_map=prepared / "label_map.pbtxt",
@@ -210,8 +211,7 @@ def run(job: dict, scratch: Path) -> dict:
 def compare(case: str, records: Path, given, scratch: Path) -> dict:
     """Alternate both sides `given.rounds` times on one folder of records; print the table."""
     from helpers.common.artifacts import read_manifest
-    from helpers.records import tiles as inputs
-    from helpers.records.tfrecord import feature_values, read_examples
+    from helpers.records import feature_values, prepare_records, read_examples
 
     images = scratch / "images"
     images.mkdir(parents=True)
@@ -235,7 +235,7 @@ def compare(case: str, records: Path, given, scratch: Path) -> dict:
 
         height, width, _ = models.from_preset(spec["preset"]).task.model.input_size
         tiles = scratch / "tiles"
-        inputs.prepare_records(records, tiles, height=height, width=width, tile=spec["tile"])
+        prepare_records(records, tiles, height=height, width=width, tile=spec["tile"])
         job["tiles"] = str(tiles)
     found: dict[str, list[dict]] = {"ours": [], "stock": []}
     for number in range(given.rounds):

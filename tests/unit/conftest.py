@@ -54,7 +54,7 @@ def tiny_records(tiny_dataset) -> Path:
 
 
 def cpu_preset(family: str) -> str:
-    """Name of the first preset of a family: the one made for processors."""
+    """Name of the first preset of a family: the one made for CPUs."""
     return next(preset.name for preset in PRESETS.values() if preset.family == family)
 
 

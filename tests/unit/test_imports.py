@@ -39,8 +39,8 @@ print(",".join(name for name in {heavy} if name in sys.modules))
 def import_cost(statement: str, enough: float = 0.0) -> tuple[float, str]:
     """Seconds of a Python that does just this, and the heavy packages that came along.
 
-    The best of up to five, by the clock or by processor time, whichever is less: load on the
-    machine does not count, nor do threads that numpy starts beside. `enough` ends the search.
+    The best of up to five, by the clock or by CPU time, whichever is less: load on the
+    machine does not count, nor do threads that numpy starts. `enough` ends the search.
     """
     best = float("inf")
     for _ in range(5):

@@ -13,6 +13,7 @@ from helpers.footage.roadside.sprites import (
     Light,
     Sky,
     Texture,
+    as_rgb,
     dye,
     noise,
     plain,
@@ -44,11 +45,11 @@ def tree_image(rng, bare: bool, conifer: bool, size: int = 320):
     if conifer:
         reach = np.clip(y * 1.05 - 0.02, 0, 1) * (0.85 + 0.15 * np.abs(np.sin(y * 26))) - np.abs(x)
         crown = np.clip((reach + 0.16 * ragged) * 9, 0, 1) * (y < 0.95)
-        leaf = np.float32((38, 54, 40))
+        leaf = as_rgb((38, 54, 40))
     else:
         r = np.hypot(x * 1.12, (y - 0.44) * 2.3)
         crown = np.clip((0.80 - r + 0.26 * ragged) * 7, 0, 1)
-        leaf = np.float32(((70, 80, 46), (86, 82, 50), (60, 72, 44))[rng.integers(3)])
+        leaf = as_rgb(((70, 80, 46), (86, 82, 50), (60, 72, 44))[rng.integers(3)])
     clump = noise(rng, h, w, size / 9, 4, 0.7)
     shade = 0.95 + 0.55 * clump - 0.45 * (y - 0.4) + 0.22 * noise(rng, h, w, 3, 1)
     crown = crown * np.clip(4 - 4 * noise(rng, h, w, 10, 2), 0, 1)
@@ -97,9 +98,9 @@ def strip_texture(rng, sky: Sky, kind: str, side: int) -> tuple[Texture, float, 
         image *= spread(1 + 0.10 * noise(rng, h, w, (h, 120), 3))
         seam = np.abs((x % 4.0) - 2.0) < 0.02
         image *= np.where(seam, 0.55, 1.0)[..., None]
-        alpha = ((y > 0.42) & (y < 0.75)).astype(np.float32)
+        alpha: np.ndarray = ((y > 0.42) & (y < 0.75)).astype(np.float32)
         posts = (np.abs((x % 2.0) - 1.0) < 0.055) & (y < 0.44)
-        image[posts] = np.float32((88, 90, 92))
+        image[posts] = as_rgb((88, 90, 92))
         alpha = cv2.blur(np.maximum(alpha, posts.astype(np.float32)), (3, 3))
         light = sky.on(unit((-side, 0.5, -0.4)))
     elif kind == "wall":
@@ -116,7 +117,7 @@ def strip_texture(rng, sky: Sky, kind: str, side: int) -> tuple[Texture, float, 
             1 + 0.06 * np.sign(noise(rng, 1, w, 120, 1)) + 0.1 * noise(rng, h, w, 200, 4)
         )
         posts = np.abs((x % 4.0) - 2.0) < 0.09
-        image[:, posts] = image[:, posts] * 0.4 + np.float32((60, 60, 60))
+        image[:, posts] = image[:, posts] * 0.4 + as_rgb((60, 60, 60))
         image[:3] *= 0.6
         alpha = np.ones((h, w), np.float32)
     elif kind in ("hedge", "bushes"):
@@ -124,20 +125,20 @@ def strip_texture(rng, sky: Sky, kind: str, side: int) -> tuple[Texture, float, 
         height, length, ppm = rng.uniform(*tall), 16.0, 56.0
         h, w = round(height * ppm * 1.12), round(length * ppm)
         height *= 1.12
-        colour = np.float32(((70, 66, 46), (52, 66, 38), (84, 66, 52))[rng.integers(3)])
+        leaves = as_rgb(((70, 66, 46), (52, 66, 38), (84, 66, 52))[rng.integers(3)])
         clump, leaf = noise(rng, h, w, 34, 4, 0.75), noise(rng, h, w, 3, 2)
         y = np.linspace(1, 0, h)[:, None]
         shade = np.clip(0.75 + 0.4 * clump + 0.35 * leaf + 0.5 * (y - 0.55), 0.1, 2.0)
-        image = dye(shade, colour)
+        image = dye(shade, leaves)
         top = 0.90 + 0.05 * noise(rng, 1, w, 60, 4) + 0.05 * noise(rng, h, w, 4, 2)
         alpha = np.clip((top - y) * 20 + 0.5, 0, 1)
     elif kind == "fence":
         height, length, ppm = 1.6, 8.0, 56.0
         h, w = round(height * ppm), round(length * ppm)
         image = plain(h, w, (96, 100, 96))
-        x, y = np.arange(w)[None], np.arange(h)[:, None]
-        wire = ((x % 6 < 1) | (y % 8 < 1)).astype(np.float32) * 0.55
-        alpha = np.maximum(wire, (np.abs(x / ppm % 2.0 - 1.0) < 0.04) + 0.0 * y)
+        column, row = np.arange(w)[None], np.arange(h)[:, None]
+        wire = ((column % 6 < 1) | (row % 8 < 1)).astype(np.float32) * 0.55
+        alpha = np.maximum(wire, (np.abs(column / ppm % 2.0 - 1.0) < 0.04) + 0.0 * row)
     else:  # a line of trees
         height, length, ppm = rng.uniform(8, 13), 48.0, 20.0
         h, w = round(height * ppm), round(length * ppm)
@@ -263,7 +264,7 @@ def sky_panorama(rng, sky: Sky, width: int, height: int, horizon: int, focal: fl
     small = 2  # drawn at half size: clouds are soft anyway
     h, w, hz = height // small, width // small, horizon / small
     elevation = np.clip((hz - np.arange(h)) / hz, 0, 1)[:, None]
-    top, low = np.float32(light.sky_top), np.float32(light.sky_low)
+    top, low = as_rgb(light.sky_top), as_rgb(light.sky_low)
     image = low + (top - low) * (elevation ** (0.55 if light.name != "dusk" else 0.36))[
         ..., None
     ] * np.ones((1, w, 1), np.float32)
@@ -278,9 +279,9 @@ def sky_panorama(rng, sky: Sky, width: int, height: int, horizon: int, focal: fl
     if light.cloud < 0.5:
         clouds = np.clip((clouds - 0.9 + 1.6 * light.cloud) * 1.1, 0, 1) * np.clip(v * 6, 0.2, 1)
         if light.name == "sun":
-            tint = np.float32((236, 236, 238))
+            tint = as_rgb((236, 236, 238))
         else:  # lit from below near the horizon, grey above
-            tint = np.float32((104, 84, 98)) + np.float32((110, 46, 4)) * np.exp(-v * 6)[..., None]
+            tint = as_rgb((104, 84, 98)) + as_rgb((110, 46, 4)) * np.exp(-v * 6)[..., None]
         image += (tint - image) * spread(0.75 * clouds)
     else:
         image *= spread(
@@ -300,18 +301,18 @@ def sky_panorama(rng, sky: Sky, width: int, height: int, horizon: int, focal: fl
             )
             soft = cv2.GaussianBlur(trail.astype(np.float32) / 255, (0, 0), rng.uniform(1.5, 4))
             soft *= np.clip(0.5 + 0.6 * noise(rng, h, w, 60, 3), 0, 1)
-            image += (np.float32((240, 240, 242)) - image) * spread(0.55 * soft)
+            image += (as_rgb((240, 240, 242)) - image) * spread(0.55 * soft)
         glow_x = w / 2 + sky.sun[0] * w * 0.6
         y, x = np.ogrid[:h, :w]
         d = np.hypot(x - glow_x, y - hz * 0.35) / w
         if sky.sun[2] > 0:
-            image += (np.float32((255, 248, 226)) - image) * spread(0.75 * np.exp(-d * 7))
+            image += (as_rgb((255, 248, 226)) - image) * spread(0.75 * np.exp(-d * 7))
     if light.name == "dusk":
         glow = np.exp(-(((np.arange(w) / w - 0.5 - sky.sun[0] * 0.3) / 0.3) ** 2))[None] * np.exp(
             -elevation * 5
         )
-        image += (np.float32((255, 176, 96)) - image) * spread(0.6 * glow)
-    haze = np.float32(light.haze)
+        image += (as_rgb((255, 176, 96)) - image) * spread(0.6 * glow)
+    haze = as_rgb(light.haze)
     image += (
         (haze - image) * np.exp(-elevation * (9 if light.visibility > 400 else 4))[..., None] * 0.65
     )
@@ -323,7 +324,7 @@ def sky_panorama(rng, sky: Sky, width: int, height: int, horizon: int, focal: fl
         crest = hz - focal / small * lift * np.clip(0.55 + 0.5 * ridge, 0.05, 1.5)
         mask = np.clip(rows - crest[None] + 0.5, 0, 1)
         colour = (
-            np.float32((70, 78, 58))
+            as_rgb((70, 78, 58))
             * (1 + 0.2 * noise(rng, h, w, 5, 2))[..., None]
             * sky.on((0, 0.7, -0.7))
         )
@@ -343,7 +344,7 @@ def _skyline(rng, image, crest, horizon, haze, fade, sky):
     for _ in range(int(rng.integers(3, 10))):
         x, bw, bh = int(rng.integers(0, w - 30)), int(rng.integers(5, 34)), int(rng.integers(2, 6))
         y = int(horizon) - bh
-        colour = np.float32(((176, 170, 160), (120, 84, 70), (204, 204, 204))[rng.integers(3)])
+        colour = as_rgb(((176, 170, 160), (120, 84, 70), (204, 204, 204))[rng.integers(3)])
         colour = colour * sky.on((0, 0.3, -0.9))
         image[y : int(horizon), x : x + bw] = colour + (haze - colour) * fade
         image[y : y + 1, x : x + bw] *= 0.8
@@ -374,7 +375,7 @@ def _cabin(rng, width, height, light):
     """(gain, inside RGB, cover), all float32."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     u, v = (x / width - 0.5) * 2, y / height
-    sky = np.float32(light.sky_low)
+    sky = as_rgb(light.sky_low)
     level = float(sky.mean()) / 190
     tint = (0.5 + 0.5 * sky / sky.mean()) * level  # daylight inside is paler than the sky
     brow = rng.uniform(0.845, 0.89)
@@ -426,7 +427,7 @@ def _cabin(rng, width, height, light):
             * (v > 0.012)
             * (v < 0.034)
         )
-        inside = inside * (1 - tab[..., None]) + tab[..., None] * np.float32((20, 10, 11)) * level
+        inside = inside * (1 - tab[..., None]) + tab[..., None] * as_rgb((20, 10, 11)) * level
         inside += (paper * 150)[..., None] * tint * (1 - 0.8 * ink[..., None])
         cover = np.maximum(cover, tab)
     return (

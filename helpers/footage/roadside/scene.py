@@ -84,7 +84,8 @@ def frames(spec: ClipSpec) -> Iterator[tuple[np.ndarray, list[BoxRow]]]:
 def render_clip(spec: ClipSpec, folder: Path) -> Path:
     """Write `<name>.mp4` (H.264, yuv420p) and `<name>.boxes.csv` in `folder`; return the mp4.
 
-    Both are written beside and renamed when whole; the mp4 last, so it never lacks its boxes.
+    Both are written under temporary names and renamed when whole; the mp4 last, so it never lacks
+    its boxes.
     """
     import av
 
@@ -104,7 +105,7 @@ def render_clip(spec: ClipSpec, folder: Path) -> Path:
             writer = csv.writer(rows, lineterminator="\n")
             writer.writerow(COLUMNS)
             for image, boxes in frames(spec):
-                yuv = cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420)
+                yuv: np.ndarray = cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420)
                 out.mux(stream.encode(av.VideoFrame.from_ndarray(yuv, format="yuv420p")))
                 writer.writerows([_cell(getattr(box, name)) for name in COLUMNS] for box in boxes)
             out.mux(stream.encode())
@@ -544,7 +545,7 @@ def _cast_shadow(thing: Thing, sky) -> None:
     flat = float(np.hypot(sky.sun[0], sky.sun[2]))
     reach = height * flat / max(0.2, float(sky.sun[1]))
     dx, ds = -sky.sun[0] / flat * reach, -sky.sun[2] / flat * reach
-    across = np.float32((ds, -dx)) / reach * half
+    across = np.array((ds, -dx), np.float32) / reach * half
     if across[0] < 0:
         across = -across
     alpha = max(
@@ -556,8 +557,8 @@ def _cast_shadow(thing: Thing, sky) -> None:
         (dx - across[0], 0.012, ds - across[1]), (dx + across[0], 0.012, ds + across[1]),
         (across[0], 0.012, across[1]), (-across[0], 0.012, -across[1]),
     ]  # fmt: skip
-    dark = sprites.texture(sprites.plain(*soft.shape, (14, 16, 24)), soft)
-    thing.quads.append(sprites.Quad(np.float32(at), dark, True, "shadow"))
+    dark = sprites.texture(sprites.plain(soft.shape[0], soft.shape[1], (14, 16, 24)), soft)
+    thing.quads.append(sprites.Quad(np.array(at, np.float32), dark, True, "shadow"))
 
 
 def _drops(rng, spec) -> list[Drop]:
@@ -574,9 +575,9 @@ def _drops(rng, spec) -> list[Drop]:
         rim = np.clip(d - 0.45, 0, 1) * inside
         shade = np.clip(255 * (1 - 0.7 * rim * np.clip(0.6 - v, 0.1, 1)), 0, 255).astype(np.uint8)
         x, y = int(rng.uniform(0, spec.width)), int(rng.uniform(0, spec.height * 0.86))
-        bends = [np.ascontiguousarray(axis * bend, np.float32) for axis in (u, v)]
+        bend_x, bend_y = (np.ascontiguousarray(axis * bend, np.float32) for axis in (u, v))
         born = rng.uniform(-1.7, spec.seconds)
-        drops.append(Drop(born, x, y, *bends, cv2.merge([shade] * 4)))
+        drops.append(Drop(born, x, y, bend_x, bend_y, cv2.merge([shade] * 4)))
     return drops
 
 
@@ -603,7 +604,7 @@ def _car_quads(rng, sky, oncoming):
         for x in (-0.66, 0.66):
             quads.append(sprites.glow_quad(x, 0.66, 0.8 if oncoming else 0.35, colour))
             if sky.light.name == "rain":  # the lamp again, mirrored in the wet road
-                mirrored = sprites.glow_quad(x, 0.0, 0.3, np.float32(colour) * 0.55)
+                mirrored = sprites.glow_quad(x, 0.0, 0.3, sprites.as_rgb(colour) * 0.55)
                 mirrored.corners[:, 1] = (-0.1, -0.1, -1.5, -1.5)
                 mirrored.kind = "shadow"
                 quads.append(mirrored)

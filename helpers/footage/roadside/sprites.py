@@ -110,8 +110,8 @@ class Sky:
     def on(self, normal) -> np.ndarray:
         """Light factor (3,) on a face with this normal (x, y, s)."""
         normal = np.asarray(normal, np.float32)
-        ambient = np.float32(self.light.ambient) * (0.80 + 0.20 * normal[1])
-        return ambient + np.float32(self.light.sun) * max(0.0, float(normal @ self.sun))
+        ambient = as_rgb(self.light.ambient) * (0.80 + 0.20 * normal[1])
+        return ambient + as_rgb(self.light.sun) * max(0.0, float(normal @ self.sun))
 
 
 @dataclass
@@ -157,9 +157,21 @@ class Quad:
     kind: str = "solid"
 
 
-def noise(rng, height: int, width: int, cell, octaves: int = 4, gain: float = 0.55):
+def as_rgb(colour) -> np.ndarray:
+    """A colour as float32 (3,)."""
+    return np.array(colour, np.float32)
+
+
+def noise(
+    rng,
+    height: int,
+    width: int,
+    cell: float | tuple[float, float],
+    octaves: int = 4,
+    gain: float = 0.55,
+) -> np.ndarray:
     """Tileable fractal noise (height, width) float32, about -1..1. `cell`: px, or (y, x) px."""
-    cy, cx = (cell, cell) if np.isscalar(cell) else cell
+    cy, cx = cell if isinstance(cell, tuple) else (cell, cell)
     total = np.zeros((height, width), np.float32)
     amplitude, norm = 1.0, 0.0
     for _ in range(octaves):
@@ -274,7 +286,7 @@ def disc_mask(height, width, cx, cy, rx, ry=None):
 def poly_mask(height, width, points):
     """Anti-aliased polygon; points as fractions of the face."""
     mask = np.zeros((height, width), np.uint8)
-    at = np.round(np.float32(points) * (width, height) * 16).astype(np.int32)
+    at = np.round(np.array(points, np.float32) * (width, height) * 16).astype(np.int32)
     cv2.fillPoly(mask, [at], 255, cv2.LINE_AA, 4)
     return mask.astype(np.float32) / 255
 
@@ -285,7 +297,7 @@ def paint(image, mask, colour) -> None:
     if w == 0:
         return
     roi = (slice(y, y + h), slice(x, x + w))
-    colour = np.float32(colour)
+    colour = as_rgb(colour)
     part = image[roi]
     part += ((colour if colour.ndim == 1 else colour[roi]) - part) * spread(mask[roi])
 
@@ -324,7 +336,7 @@ def normal_of(corners) -> np.ndarray:
 
 def quad(sky: Sky, corners, rgb, alpha=None, two_sided=False, lit=True) -> Quad:
     """A quad whose texture is lit for the way it faces."""
-    corners = np.float32(corners)
+    corners = np.array(corners, np.float32)
     factor = sky.on(normal_of(corners)) if lit else np.float32(1)
     return Quad(corners, texture(rgb * factor, alpha), two_sided)
 
@@ -389,7 +401,7 @@ def post(rng, sky, width, height, colour, x=0.0, y=0.0, s=0.0, cap=0.0, taper=1.
     ]
     if cap:
         paint(image, box_mask(h, w, 0, 0, 1, cap), image.mean((0, 1)) * 0.5)
-    return [Quad(np.float32(corners), texture(image), True)]
+    return [Quad(np.array(corners, np.float32), texture(image), True)]
 
 
 CAMERA_GREYS = ((150, 152, 154), (120, 124, 128), (176, 178, 176), (104, 108, 112))
@@ -412,12 +424,12 @@ def _box_on_column(rng, sky, grey, widths, heights, front, side) -> list[Quad]:
         sky,
         (-column / 2, column / 2, -column / 2, column / 2, foot),
         (-w / 2, w / 2, -d / 2, d / 2, foot + neck),
-        {n: weathered(rng, 64, 96, np.float32(grey) * 0.9) for n in ("left", "right", "front")},
+        {n: weathered(rng, 64, 96, as_rgb(grey) * 0.9) for n in ("left", "right", "front")},
     )
     quads += hexahedron(
         sky, (-w / 2, w / 2, -d / 2, d / 2, foot + neck), (-w / 2, w / 2, -d / 2, d / 2, top), faces
     )
-    lid = weathered(rng, 24, 128, np.float32(grey) * 0.85)
+    lid = weathered(rng, 24, 128, as_rgb(grey) * 0.85)
     e = 0.05
     quads += hexahedron(
         sky,
@@ -438,12 +450,12 @@ def camera_swiss(rng, sky) -> list[Quad]:
     front, side = weathered(rng, 320, 176, grey), weathered(rng, 320, 160, grey)
     window(front, rng, 0.30, 0.06, 0.86, 0.28)
     paint(front, box_mask(320, 176, 0.44, 0.62, 0.56, 0.76, 0.3), (30, 32, 34))
-    paint(front, box_mask(320, 176, 0.02, 0.33, 0.98, 0.338), np.float32(grey) * 0.55)
-    paint(side, box_mask(320, 160, 0.05, 0.04, 0.95, 0.05), np.float32(grey) * 0.6)
+    paint(front, box_mask(320, 176, 0.02, 0.33, 0.98, 0.338), as_rgb(grey) * 0.55)
+    paint(side, box_mask(320, 160, 0.05, 0.04, 0.95, 0.05), as_rgb(grey) * 0.6)
     paint(side, box_mask(320, 160, 0.08, 0.5, 0.12, 0.56), (60, 60, 60))
     quads = _box_on_column(rng, sky, grey, (w, d, column), (foot, neck, body), front, side)
     x = w * 0.08
-    hood = weathered(rng, 48, 96, np.float32(grey) * 0.8)
+    hood = weathered(rng, 48, 96, as_rgb(grey) * 0.8)
     dark = plain(48, 96, (26, 27, 30))
     quads += hexahedron(
         sky,
@@ -456,8 +468,8 @@ def camera_swiss(rng, sky) -> list[Quad]:
 
 def sheet_metal(rng) -> np.ndarray:
     """The grey of a housing: dark or nearly white, a little warm or cold."""
-    return rng.uniform(115, 220) * np.float32(
-        [1 + rng.uniform(-0.03, 0.06), 1.0, rng.uniform(0.88, 1.05)]
+    return rng.uniform(115, 220) * as_rgb(
+        (1 + rng.uniform(-0.03, 0.06), 1.0, rng.uniform(0.88, 1.05))
     )
 
 
@@ -473,7 +485,7 @@ def camera_shaded(rng, sky) -> list[Quad]:
     right, low = rng.uniform(0.84, 0.95), rng.uniform(0.22, 0.31)
     window(front, rng, left, 0.05, right, low)
     if rng.random() < 0.75:  # the flash above the lens is a bright pane
-        pane = plain(320, 176, np.float32([1, 1, 1]) * rng.uniform(130, 245))
+        pane = plain(320, 176, as_rgb((1, 1, 1)) * rng.uniform(130, 245))
         across = right - left
         paint(
             front,
@@ -482,14 +494,14 @@ def camera_shaded(rng, sky) -> list[Quad]:
         )
     slot = rng.uniform(0.55, 0.75)
     paint(front, box_mask(320, 176, 0.30, slot, 0.42, slot + 0.13, 0.3), (30, 32, 34))
-    paint(front, box_mask(320, 176, 0.02, 0.33, 0.98, 0.338), np.float32(grey) * 0.55)
-    paint(side, box_mask(320, 160, 0.05, 0.04, 0.95, 0.05), np.float32(grey) * 0.6)
+    paint(front, box_mask(320, 176, 0.02, 0.33, 0.98, 0.338), as_rgb(grey) * 0.55)
+    paint(side, box_mask(320, 160, 0.05, 0.04, 0.95, 0.05), as_rgb(grey) * 0.6)
     at = rng.uniform(0.15, 0.6)
     paint(side, box_mask(320, 160, at, slot, at + 0.11, slot + 0.12, 0.3), (36, 38, 40))
     quads = _box_on_column(rng, sky, grey, (w, d, column), (foot, neck, body), front, side)
     reach = rng.uniform(0.15, 0.42)
     x0, x1 = w * (left - 0.5) - 0.04, w * (right - 0.5) + 0.06
-    hood = weathered(rng, 48, 96, np.float32(grey) * rng.uniform(0.3, 0.9))
+    hood = weathered(rng, 48, 96, as_rgb(grey) * rng.uniform(0.3, 0.9))
     dark = plain(48, 96, (26, 27, 30))
     y = top - low * body
     quads += hexahedron(
@@ -498,7 +510,7 @@ def camera_shaded(rng, sky) -> list[Quad]:
         (x0, x1, -d / 2 - reach + 0.06, -d / 2, y + 0.05),
         {"left": hood, "right": hood, "top": hood, "front": dark},
     )
-    cheek = weathered(rng, 96, 48, np.float32(grey) * 0.9)
+    cheek = weathered(rng, 96, 48, as_rgb(grey) * 0.9)
     for x in (x0, x1 - 0.04):  # plates beside the window shade it
         quads += hexahedron(
             sky,
@@ -552,17 +564,17 @@ def camera_box(rng, sky) -> list[Quad]:
     if rng.random() < 0.4:
         stripes = (np.add.outer(np.arange(224), np.arange(176)) // 22 % 2).astype(np.float32)
         paint(front, stripes * box_mask(224, 176, 0.02, 0.88, 0.98, 0.98), (190, 40, 36))
-    paint(side, box_mask(224, 160, 0.06, 0.06, 0.94, 0.07), np.float32(colour) * 0.6)
+    paint(side, box_mask(224, 160, 0.06, 0.06, 0.94, 0.07), as_rgb(colour) * 0.6)
     for i in range(4):
         y = 0.62 + 0.06 * i
-        paint(side, box_mask(224, 160, 0.3, y, 0.7, y + 0.02), np.float32(colour) * 0.4)
+        paint(side, box_mask(224, 160, 0.3, y, 0.7, y + 0.02), as_rgb(colour) * 0.4)
     quads = post(rng, sky, rng.uniform(0.12, 0.2), pole + 0.02, (126, 128, 130))
     quads += hexahedron(
         sky, (-w / 2, w / 2, -d / 2, d / 2, pole), (-w / 2, w / 2, -d / 2, d / 2, pole + body),
         {"back": side, "left": side, "right": side, "front": front},
     )  # fmt: skip
     e = 0.04
-    lid = weathered(rng, 16, 96, np.float32(colour) * 0.8)
+    lid = weathered(rng, 16, 96, as_rgb(colour) * 0.8)
     quads += hexahedron(
         sky, (-w / 2 - e, w / 2 + e, -d / 2 - e, d / 2 + e, pole + body - 0.01),
         (-w / 2, w / 2, -d / 2, d / 2, pole + body + 0.06),
@@ -582,7 +594,7 @@ def camera_cabinet(rng, sky) -> list[Quad]:
         (-r, r, -r, r, 0),
         (-r, r, -r, r, foot),
         {
-            n: weathered(rng, 160, 32, np.float32(colour) * 0.9, 0.25)
+            n: weathered(rng, 160, 32, as_rgb(colour) * 0.9, 0.25)
             for n in ("left", "right", "front")
         },
     )
@@ -688,7 +700,7 @@ def lookalike(rng, sky, kind: str) -> list[Quad]:
         colour = ((126, 132, 122), (160, 162, 158), (74, 96, 78))[rng.integers(3)]
         w, h, d = rng.uniform(0.6, 1.3), rng.uniform(0.9, 1.35), 0.4
         front = weathered(rng, 192, 192, colour, 0.2)
-        paint(front, box_mask(192, 192, 0.495, 0.06, 0.505, 0.9), np.float32(colour) * 0.5)
+        paint(front, box_mask(192, 192, 0.495, 0.06, 0.505, 0.9), as_rgb(colour) * 0.5)
         paint(front, box_mask(192, 192, 0.52, 0.45, 0.56, 0.55), (50, 50, 50))
         side = weathered(rng, 192, 96, colour, 0.2)
         return hexahedron(
@@ -772,8 +784,8 @@ def car(rng, sky, oncoming: bool = False, style: str | None = None) -> list[Quad
         "estate": (4.7, 1.80, 0.92, 1.48, 0.03, 0.30),
         "van": (4.9, 1.92, 1.15, 2.02, 0.01, 0.16),
     }[style]
-    colour = np.float32(CAR_COLOURS[rng.integers(len(CAR_COLOURS))])
-    colour = colour + (np.float32((205, 205, 202)) - colour) * (
+    colour = as_rgb(CAR_COLOURS[rng.integers(len(CAR_COLOURS))])
+    colour = colour + (as_rgb((205, 205, 202)) - colour) * (
         0.8 if style == "van" and rng.random() < 0.5 else 0
     )
     w = width / 2
@@ -782,23 +794,24 @@ def car(rng, sky, oncoming: bool = False, style: str | None = None) -> list[Quad
         tail, nose = nose, tail
     back, back_alpha = _car_end(rng, colour, oncoming, lamps)
     side, side_alpha = _car_side(rng, colour, oncoming)
-    sky_tint = np.float32(sky.light.sky_low)
+    sky_tint = as_rgb(sky.light.sky_low)
     glass = _glass(rng, sky_tint, 0.20)
     side_glass = _glass(rng, sky_tint, 0.16)
     pillars = side_glass.copy()
+    size: tuple[int, int] = glass.shape[:2]
     for x in (0.0, 0.34, 0.68, 0.97):
-        paint(pillars, box_mask(*pillars.shape[:2], x, 0, x + 0.035, 1), colour * 0.5)
-    paint(pillars, box_mask(*pillars.shape[:2], 0, -0.1, 1, 0.10), colour * 0.75)
+        paint(pillars, box_mask(*size, x, 0, x + 0.035, 1), colour * 0.5)
+    paint(pillars, box_mask(*size, 0, -0.1, 1, 0.10), colour * 0.75)
     rear_glass = glass.copy()
-    ring = 1 - box_mask(*glass.shape[:2], 0.07, 0.14, 0.93, 0.94, 0.2)
+    ring = 1 - box_mask(*size, 0.07, 0.14, 0.93, 0.94, 0.2)
     paint(rear_glass, ring, colour * 0.85)
     if oncoming:
-        paint(rear_glass, disc_mask(*glass.shape[:2], 0.3, 0.7, 0.07), (40, 34, 30))
+        paint(rear_glass, disc_mask(*size, 0.3, 0.7, 0.07), (40, 34, 30))
     else:
         for x in (0.28, 0.72):  # headrests
-            shape = box_mask(*glass.shape[:2], x - 0.06, 0.62, x + 0.06, 1.0, 0.4)
-            paint(rear_glass, 0.6 * shape * box_mask(*glass.shape[:2], 0, 0, 1, 0.93), (17, 18, 20))
-        paint(rear_glass, box_mask(*glass.shape[:2], 0.3, 0.86, 0.56, 0.885), (12, 12, 12))
+            shape = box_mask(*size, x - 0.06, 0.62, x + 0.06, 1.0, 0.4)
+            paint(rear_glass, 0.6 * shape * box_mask(*size, 0, 0, 1, 0.93), (17, 18, 20))
+        paint(rear_glass, box_mask(*size, 0.3, 0.86, 0.56, 0.885), (12, 12, 12))
     panel = weathered(rng, 64, 64, colour, 0.04, 0.0) + 0.10 * sky_tint
     e = 0.13 if style != "van" else 0.06
     s0, s1 = tail * length, (1 - nose) * length
@@ -928,7 +941,7 @@ def shadow_quad(x0, x1, s0, s1, strength: float) -> Quad:
     alpha = strength * np.clip(1.5 * (1 - np.maximum(np.abs(x), np.abs(y)) ** 4), 0, 1)
     at = [(x0, 0.01, s1), (x1, 0.01, s1), (x1, 0.01, s0), (x0, 0.01, s0)]
     dark = texture(plain(64, 64, (9, 9, 11)), cv2.blur(alpha, (9, 9)))
-    return Quad(np.float32(at), dark, True, "shadow")
+    return Quad(np.array(at, np.float32), dark, True, "shadow")
 
 
 def glow_quad(x, y, radius, colour, s=-0.05) -> Quad:
@@ -937,11 +950,11 @@ def glow_quad(x, y, radius, colour, s=-0.05) -> Quad:
     d = np.hypot(u, v)
     power = np.clip(1 - d, 0, 1) ** 3 * 0.5 + np.clip(1 - d * 5, 0, 1)
     level = np.zeros((64, 64, 4), np.float32)
-    level[..., :3] = np.clip(power, 0, 1)[..., None] * np.float32(colour)
-    levels = [level.astype(np.uint8)]
+    level[..., :3] = np.clip(power, 0, 1)[..., None] * as_rgb(colour)
+    levels: list[np.ndarray] = [level.astype(np.uint8)]
     while levels[-1].shape[0] > 4:
         n = levels[-1].shape[0] // 2
         levels.append(cv2.resize(levels[-1], (n, n), interpolation=cv2.INTER_AREA))
     r = radius
     at = [(x - r, y + r, s), (x + r, y + r, s), (x + r, y - r, s), (x - r, y - r, s)]
-    return Quad(np.float32(at), Texture(levels), True, "glow")
+    return Quad(np.array(at, np.float32), Texture(levels), True, "glow")

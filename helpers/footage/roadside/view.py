@@ -35,7 +35,7 @@ WIRES_FROM_SLAB = 5  # power lines hang behind what is nearer than 2**5 m
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """What one clip is made from. Sizes in pixels; `light` is one of roadside.LIGHTS.
+    """What one clip is made from. Sizes in pixels; `light` is one of `sprites.LIGHTS`.
 
     `broad` clips differ more from each other: in the makes and greys of the speed cameras, in
     what hides their feet and stands behind them, in exposure, contrast and sharpening.
@@ -183,13 +183,13 @@ def prepare(scene: Scene) -> Scene:
         if thing.label is not None:
             track += 1
             thing.track = track
-    quads, owner, ident = [], [], []
+    quads, owners, ident = [], [], []
     for n, thing in enumerate(scene.things):
         for k, quad in enumerate(thing.quads):
             quads.append(quad)
-            owner.append(n)
+            owners.append(n)
             ident.append(thing.track if thing.label and k < thing.boxed else 0)
-    owner = np.array(owner, int)
+    owner = np.array(owners, int)
     corners = np.stack([quad.corners for quad in quads]).astype(np.float64)
     corners[..., 0] += np.array([t.x for t in scene.things])[owner][:, None]
     corners[..., 2] += np.array([t.s for t in scene.things])[owner][:, None]
@@ -222,7 +222,7 @@ def prepare(scene: Scene) -> Scene:
         "lens": lens,
         "rows": rows,
         "canvas_rows": min(spec.height, int(lens[1][rows - 1].max() + spec.height / 2) + 12),
-        "fog": np.full((spec.height, spec.width, 4), (*np.uint8(scene.light.haze), 255), np.uint8),
+        "fog": np.full((spec.height, spec.width, 4), (*map(int, scene.light.haze), 255), np.uint8),
     }
     return scene
 
@@ -540,10 +540,10 @@ def _queue_strips(view, jobs: list[Job]) -> None:
         if high <= low + 0.05:
             continue
         a, b = np.searchsorted(CUTS, (low, high)).tolist()
-        z = [low, *(cut for cut in CUTS[a:b].tolist() if low < cut < high), high]
-        ribbons.append((strip, band, len(z)))
-        depths += z
-        points += [(strip.x, 0.0)] * len(z)
+        ends = [low, *(cut for cut in CUTS[a:b].tolist() if low < cut < high), high]
+        ribbons.append((strip, band, len(ends)))
+        depths += ends
+        points += [(strip.x, 0.0)] * len(ends)
     if not ribbons:
         return
     z = np.array(depths)
@@ -593,7 +593,7 @@ def _draw_piece(view, strip, z0, z1, a, b, limit, haze):
 
 def _draw_wires(view):
     """Power lines: thin, so drawn as lines, already faded into the haze."""
-    colour = (*(0.5 * np.float32(view.scene.light.haze) + 16).tolist(), 255.0)
+    colour = (*(0.5 * sprites.as_rgb(view.scene.light.haze) + 16).tolist(), 255.0)
     s = np.arange(3.0, 260.0, 4.0)
     for wire in view.scene.wires:
         phase = ((s + view.s - wire.start) % wire.step) / wire.step
@@ -682,7 +682,7 @@ def _boxes(view, index: int, drawn: dict[int, Outline]) -> list[BoxRow]:
     """
     spec = view.spec
     lines = spec.height / 720
-    rows = []
+    rows: list[BoxRow] = []
     if not drawn:
         return rows
     tracks = sorted(drawn)
@@ -698,7 +698,8 @@ def _boxes(view, index: int, drawn: dict[int, Outline]) -> list[BoxRow]:
         left, top = np.floor(full[:2]).astype(int)
         right, bottom = np.ceil(full[2:]).astype(int)
         roi = (slice(top, bottom), slice(left, right))
-        ids = cv2.remap(view.ids, *_look(view, *roi), cv2.INTER_NEAREST, borderValue=0)
+        map_x, map_y = _look(view, *roi)
+        ids = cv2.remap(view.ids, map_x, map_y, cv2.INTER_NEAREST, borderValue=0)
         seen = (ids == track) & ~view.scene.cabin.hidden[roi]
         if not seen.any():
             continue
@@ -711,13 +712,15 @@ def _boxes(view, index: int, drawn: dict[int, Outline]) -> list[BoxRow]:
         visible = float(inside * behind * seen.sum() / max(1, np.count_nonzero(ids == track)))
         across, down = np.flatnonzero(seen.any(0)), np.flatnonzero(seen.any(1))
         sides = (left + across[0], top + down[0], left + across[-1] + 1, top + down[-1] + 1)
-        box = [
+        xmin, ymin, xmax, ymax = (
             float(a if abs(a - b) <= HIDDEN_END else b) for a, b in zip(full, sides, strict=True)
-        ]
-        height = box[3] - box[1]
+        )
+        height = ymax - ymin
         if visible < LISTED_VISIBILITY or height < LISTED_HEIGHT * lines:
             continue
         difficult = int(height < DIFFICULT_HEIGHT * lines or visible < DIFFICULT_VISIBILITY)
         label, distance = outline.thing.label, float(outline.distance)
+        assert label is not None  # only what has one is outlined
+        box = (xmin, ymin, xmax, ymax)
         rows.append(BoxRow(index, track, label, *box, distance, visible, difficult))
     return rows

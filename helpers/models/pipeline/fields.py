@@ -153,7 +153,8 @@ class Extractor:
 @cache
 def extractors() -> tuple[Extractor, ...]:
     """Return the feature extractors; the first whose `names` match counts."""
-    return tuple(Extractor(**row) for row in counterparts("extractors"))
+    rows = read_table("pipeline/counterparts.yaml")["extractors"]
+    return tuple(Extractor(**row) for row in rows)
 
 
 def find_extractor(name: str) -> Extractor | None:

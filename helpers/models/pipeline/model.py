@@ -203,7 +203,7 @@ def losses(draft: Draft) -> None:
     coder = f"{model}.box_coder.faster_rcnn_box_coder"
     names = {"y_scale": 10.0, "x_scale": 10.0, "height_scale": 5.0, "width_scale": 5.0}
     scales = [draft.get(f"{coder}.{name}", default) for name, default in names.items()]
-    coded = draft.below(coder) or not draft.below(f"{model}.box_coder")
+    coded = bool(draft.below(coder)) or not draft.below(f"{model}.box_coder")
     if coded:
         key = f"{MODEL}.detection_generator.box_coder_weights"
         draft.changes[key] = scales

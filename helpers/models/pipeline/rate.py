@@ -108,12 +108,13 @@ def _rates_by_step(draft: Draft, path: str, first: float, steps: int) -> tuple[f
     """The first rate and the changes that come; the others are mistakes."""
     places = sorted(
         {
-            re.match(rf"{re.escape(path)}\.schedule(\[\d+\])?", leaf.path)[0]
+            found[0]
             for leaf in draft.below(f"{path}.schedule")
+            if (found := re.match(rf"{re.escape(path)}\.schedule(\[\d+\])?", leaf.path))
         },
         key=lambda place: int("0" + re.sub(r"\D", "", place.rpartition("schedule")[2])),
     )
-    schedule = []
+    schedule: list[Change] = []
     for place in places:
         step, rate = draft.get(f"{place}.step", 0), draft.get(f"{place}.learning_rate", 0.002)
         if step < 1:

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.annotations import formats
-from helpers.annotations import voc as annotations
 from helpers.annotations.boxes import Annotation, Box, fault
 from helpers.annotations.folders import images_in
+from helpers.annotations.voc import read_voc, write_voc
 from helpers.common.errors import CourseError
 
 # How far an edge may move, in pixels, when written and read again.
@@ -173,18 +173,18 @@ def test_flavours_of_voc(tmp_path):
         attributes=verified,
     )
     # LabelImg raises 0 to 1, and which 1 was a 0 nobody knows: as it stands.
-    assert annotations.read_voc(path).boxes == (Box("radar", 1, 1, 640, 480),)
+    assert read_voc(path).boxes == (Box("radar", 1, 1, 640, 480),)
     path = voc(
         tmp_path / "rectlabel.xml",
         (10, 20, 30, 60),
         flags="<truncated>0</truncated><occluded>1</occluded><difficult>0</difficult>",
     )
-    assert annotations.read_voc(path).boxes == (Box("radar", 10, 20, 30, 60, occluded=True),)
+    assert read_voc(path).boxes == (Box("radar", 10, 20, 30, 60, occluded=True),)
     edges = (0, 0.4761904761904762, 639.9999999999999, 300.5)
     path = voc(
         tmp_path / "vott.xml", edges, more=source("Unknown"), attributes=verified, flags="<pose/>"
     )
-    assert annotations.read_voc(path).boxes == (Box("radar", *edges),)
+    assert read_voc(path).boxes == (Box("radar", *edges),)
     path = voc(
         tmp_path / "cvat.xml",
         (0.0, 12.25, 640.0, 480.0),
@@ -194,7 +194,7 @@ def test_flavours_of_voc(tmp_path):
         flags="<occluded>0</occluded><difficult>1</difficult><attributes><attribute>"
         "<name>rotation</name><value>0.0</value></attribute></attributes>",
     )
-    found = annotations.read_voc(path)
+    found = read_voc(path)
     assert found.boxes == (Box("radar", 0, 12.25, 640, 480, difficult=True),)
     assert found.image == "a.jpg"
 
@@ -202,21 +202,21 @@ def test_flavours_of_voc(tmp_path):
 def test_origins_of_voc(tmp_path):
     pascal = voc(tmp_path / "a.xml", (1, 1, 640, 480), more=source("The VOC2007 Database"))
     whole = Box("radar", 0, 0, 640, 480)
-    assert annotations.read_voc(pascal).boxes == (whole,)
-    assert annotations.read_voc(pascal, origin=0).boxes == (Box("radar", 1, 1, 640, 480),)
+    assert read_voc(pascal).boxes == (whole,)
+    assert read_voc(pascal, origin=0).boxes == (Box("radar", 1, 1, 640, 480),)
     assert formats.read_annotations(pascal)[0].boxes == (whole,)
     # A 0 proves that the header was only copied.
     copied = voc(tmp_path / "b.xml", (0, 1, 640, 480), more=source("The VOC2007 Database"))
-    assert annotations.read_voc(copied).boxes == (Box("radar", 0, 1, 640, 480),)
+    assert read_voc(copied).boxes == (Box("radar", 0, 1, 640, 480),)
     other = voc(tmp_path / "c.xml", (1, 1, 640, 480), more=source("my own"))
-    assert annotations.read_voc(other).boxes == (Box("radar", 1, 1, 640, 480),)
-    assert annotations.read_voc(other, origin=1).boxes == (whole,)
+    assert read_voc(other).boxes == (Box("radar", 1, 1, 640, 480),)
+    assert read_voc(other, origin=1).boxes == (whole,)
     assert formats.read_annotations(other, origin=1)[0].boxes == (whole,)
     # Written again, the edges count from 0, and are not shifted a second time.
-    annotations.write_voc(annotations.read_voc(pascal), tmp_path / "d.xml")
-    assert annotations.read_voc(tmp_path / "d.xml").boxes == (whole,)
+    write_voc(read_voc(pascal), tmp_path / "d.xml")
+    assert read_voc(tmp_path / "d.xml").boxes == (whole,)
     with pytest.raises(CourseError, match="origin: 2"):
-        annotations.read_voc(pascal, origin=2)
+        read_voc(pascal, origin=2)
 
 
 # The same two boxes in an image of 200 x 100 pixels, as each format writes them.
@@ -366,7 +366,7 @@ def test_more_wrong_input(export, tmp_path):
         formats.read_annotations(folder, tmp_path / "nowhere")
     (folder / "images/a.bmp").write_bytes(b"BM")
     (folder / "classes.txt").write_text("cat\ndog\n")
-    with pytest.raises(CourseError, match=r"a.bmp: no image that can be read"):
+    with pytest.raises(CourseError, match=r"a.bmp: not a readable image"):
         formats.read_annotations(folder)
     (folder / "images/a.bmp").unlink()
     with pytest.raises(CourseError, match=r"a.txt: image 'a' is not there"):

@@ -280,7 +280,7 @@ def test_building_again_starts_from_nothing(tmp_path):
     with pytest.raises(OSError, match="power cut"):
         write_in_two_goes(folder, word="ab", rebuild=True)
     write_in_two_goes(folder, word="ab")
-    assert hidden(tmp_path) == []  # nor is a draft left beside a folder that is current
+    assert hidden(tmp_path) == []  # nor is a draft left next to a folder that is current
 
 
 def test_a_draft_of_other_parameters_is_no_start(tmp_path):

@@ -137,6 +137,17 @@ def test_a_name_that_only_papermill_knows(project, monkeypatch):
     assert start("02_extract_frames", every=3).parameters == {"every": 3}
 
 
+def test_a_variable_of_ones_own_in_the_parameters_cell_is_known(project, monkeypatch):
+    path = project / "notebooks/02_extract_frames.ipynb"
+    cells = {"every": None, "my_folder": "footage"}
+    samples.write(path, samples.lesson("02_extract_frames", parameters=cells))
+    request = {"content": {"allow_stdin": False}}
+    mine = {"every": 3, "my_folder": "footage"}
+    shell = SimpleNamespace(parent_header=request, user_ns=mine, user_ns_hidden={})
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    assert start("02_extract_frames", every=3).parameters == {"every": 3}
+
+
 def test_a_mistyped_parameter_of_papermill_is_one_line(project):
     """With papermill itself, its own kernel, and the name on its command line."""
     path = project / "notebooks/02_extract_frames.ipynb"

@@ -94,7 +94,7 @@ def test_held_out_clips(frames, tmp_path):
 
 
 def test_annotations_corrected_by_hand_are_taken_up(frames, tmp_path):
-    artifacts.write_manifest(frames, "frames.extract", {}, {}, {})
+    artifacts.write_manifest(frames, "extract_frames", {}, {}, {})
     dataset = write_dataset(frames, tmp_path / "d")
     before = artifacts.read_manifest(dataset)["fingerprint"]
     assert artifacts.read_manifest(write_dataset(frames, dataset))["fingerprint"] == before

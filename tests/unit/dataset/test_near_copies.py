@@ -31,3 +31,17 @@ def test_ten_thousand_hashes_are_compared_in_seconds(monkeypatch):
     found = leaks("nowhere", read, split)
     assert time.process_time() - start < 10
     assert sorted(found) == sorted((f"{i + 5000}.jpg", f"{i}.jpg", 2) for i in range(5_000))
+
+
+def test_a_table_of_another_kind_next_to_the_images_is_none(tmp_path):
+    (tmp_path / "frames.csv").write_text("time,speed\n0.1,30\n")
+    assert near_copies.read_frames(tmp_path / "images") == {}
+    (tmp_path / "frames.csv").write_text("image,clip\na.jpg,one\n")
+    assert list(near_copies.read_frames(tmp_path / "images")) == ["a.jpg"]
+
+
+def test_a_file_that_cannot_be_read_is_a_problem_of_that_file(tmp_path):
+    (tmp_path / "lost.jpg").symlink_to(tmp_path / "nowhere")
+    (picture,) = near_copies.read_pictures(tmp_path).values()
+    assert picture.size is None
+    assert picture.problem

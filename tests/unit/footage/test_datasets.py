@@ -85,7 +85,7 @@ def pack_folder(folder, place, prefix=""):
 
 
 class Host(Answers):
-    """Serves `state.files`; goes on in the middle of a file, and breaks off, as it is told to."""
+    """Serves `state.files`; resumes in the middle of a file, and breaks off, as it is told to."""
 
     def do_GET(self):
         state, span = self.server.state, self.headers.get("Range")

@@ -105,7 +105,7 @@ def test_a_video_that_ends_early_is_used_as_far_as_it_goes(source, tmp_path, cap
 
 def test_a_file_that_is_no_video_stops_it(source, tmp_path):
     (source / "clips/clip_z.mp4").write_text("no video")
-    with pytest.raises(CourseError, match=r"clip_z.mp4: not a video"):
+    with pytest.raises(CourseError, match=r"clip_z.mp4: not a readable video"):
         frames.extract_frames(source, tmp_path / "02_frames")
     assert not (tmp_path / "02_frames").exists()
 

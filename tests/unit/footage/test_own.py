@@ -11,7 +11,7 @@ from helpers.common.errors import CourseError
 from helpers.common.files import read_csv
 from helpers.dataset.split import read_author_split
 from helpers.footage import frames, video
-from helpers.footage import own as collect
+from helpers.footage.own import own_folder
 
 
 def picture(seed=0, kind="JPEG"):
@@ -36,7 +36,7 @@ def test_a_folder_of_pictures_with_xml_beside_and_below(own, tmp_path):
     (own / "annotations/bild 1.xml").write_text("<annotation/>")
     (own / "groups.csv").write_text("image,clip\nbild 0.jpg,street\n")
     (own / "notes.txt").write_text("not a picture")
-    out = collect.own_folder(own, tmp_path / "01_images")
+    out = own_folder(own, tmp_path / "01_images")
     assert sorted(p.name for p in (out / "images").iterdir()) == [f"bild {i}.jpg" for i in range(3)]
     assert sorted(p.name for p in (out / "annotations").iterdir()) == ["bild 0.xml", "bild 1.xml"]
     rows = read_csv(out / "sources.csv", ("file", "licence", "origin"))
@@ -48,17 +48,17 @@ def test_names_in_capitals_and_what_macos_puts_beside(own, tmp_path):
     (own / "bild 0.jpg").rename(own / "BILD.JPG")
     (own / "BILD.XML").write_text("<annotation/>")
     (own / "._BILD.JPG").write_bytes(b"Mac OS X")
-    out = collect.own_folder(own, tmp_path / "01_images")
+    out = own_folder(own, tmp_path / "01_images")
     assert len(list((out / "images").iterdir())) == 3
     assert [p.name for p in (out / "annotations").iterdir()] == ["BILD.xml"]
 
 
 def test_added_pictures_are_seen_by_the_next_run(own, tmp_path, capsys):
-    collect.own_folder(own, tmp_path / "01_images")
-    collect.own_folder(own, tmp_path / "01_images")
+    own_folder(own, tmp_path / "01_images")
+    own_folder(own, tmp_path / "01_images")
     assert "kept" in capsys.readouterr().out
     (own / "new.jpg").write_bytes(picture(9))
-    out = collect.own_folder(own, tmp_path / "01_images")
+    out = own_folder(own, tmp_path / "01_images")
     assert (out / "images/new.jpg").is_file()
 
 
@@ -68,7 +68,7 @@ def test_pictures_in_a_folder_images(own, tmp_path):
     own.rename(inner / "images")
     (inner / "Annotations").mkdir()
     (inner / "Annotations/bild 0.xml").write_text("<annotation/>")
-    out = collect.own_folder(inner, tmp_path / "01_images")
+    out = own_folder(inner, tmp_path / "01_images")
     assert len(list((out / "images").iterdir())) == 3
     assert (out / "annotations/bild 0.xml").is_file()
 
@@ -81,7 +81,7 @@ def test_videos(tmp_path, whole_folder):
         write(np.zeros((24, 32, 3), np.uint8))
     (footage / "drive.boxes.csv").write_text("frame,label,xmin,ymin,xmax,ymax\n0,a,1,1,9,9\n")
     path = footage if whole_folder else footage / "drive.MP4"
-    out = collect.own_folder(path, tmp_path / "01_images")
+    out = own_folder(path, tmp_path / "01_images")
     assert sorted(p.name for p in (out / "clips").iterdir()) == ["drive.MP4", "drive.boxes.csv"]
     extracted = frames.extract_frames(out, tmp_path / "02_frames")
     assert (extracted / "annotations/drive_00000.xml").is_file()
@@ -90,21 +90,21 @@ def test_videos(tmp_path, whole_folder):
 def test_what_cannot_be_taken_is_named(own, tmp_path):
     out = tmp_path / "01_images"
     with pytest.raises(CourseError, match="nowhere: no such folder or file"):
-        collect.own_folder(tmp_path / "nowhere", out)
+        own_folder(tmp_path / "nowhere", out)
     with pytest.raises(CourseError, match=r"bild 0.jpg: not a video"):
-        collect.own_folder(own / "bild 0.jpg", out)
+        own_folder(own / "bild 0.jpg", out)
     (tmp_path / "empty").mkdir()
     with pytest.raises(CourseError, match="empty: no images in it"):
-        collect.own_folder(tmp_path / "empty", out)
+        own_folder(tmp_path / "empty", out)
     (own / "drive.mp4").touch()
     with pytest.raises(CourseError, match="1 videos and 3 images"):
-        collect.own_folder(own, out)
+        own_folder(own, out)
     (own / "drive.mp4").unlink()
     (own / "annotations").mkdir()
     for place in (own, own / "annotations"):
         (place / "bild 0.xml").write_text("<annotation/>")
     with pytest.raises(CourseError, match=r"another bild 0.xml"):
-        collect.own_folder(own, out)
+        own_folder(own, out)
     assert not out.exists()
 
 
@@ -130,7 +130,7 @@ def label_images(own, kind, target):
 )
 def test_annotations_of_any_tool_become_voc(own, tmp_path, capsys, kind, target, says):
     label_images(own, kind, target)
-    out = collect.own_folder(own, tmp_path / "01_images")
+    out = own_folder(own, tmp_path / "01_images")
     assert capsys.readouterr().out.strip() == says
     found = read_folder(out / "annotations")
     assert [a.boxes for a in found if a.boxes] == [BOX, BOX]
@@ -148,7 +148,7 @@ def test_an_export_of_yolo_with_its_split(own, tmp_path, capsys):
             source.rename(export / side / kind / f"bild {i}.{suffix}")
     (own / "data.yaml").rename(export / "data.yaml")
     (export / "README.dataset.txt").write_text("0 rights reserved")
-    out = collect.own_folder(export, tmp_path / "01_images")
+    out = own_folder(export, tmp_path / "01_images")
     assert "YOLO txt, 3 annotations, 3 images" in capsys.readouterr().out
     assert len(list((out / "images").iterdir())) == 3
     assert read_author_split(out / "author_split.csv") == {
@@ -161,17 +161,17 @@ def test_an_export_of_yolo_with_its_split(own, tmp_path, capsys):
 
 def test_faulty_boxes_are_left_to_the_audit(own, tmp_path):
     (own / "x.csv").write_text("image,xmin,ymin,xmax,ymax,label\nbild 0.jpg,9,9,40,3,cat\n")
-    out = collect.own_folder(own, tmp_path / "01_images")
+    out = own_folder(own, tmp_path / "01_images")
     assert read_folder(out / "annotations")[0].boxes == (Box("cat", 9, 9, 40, 3),)
 
 
 def test_annotations_that_cannot_be_read_leave_nothing(own, tmp_path):
     (own / "x.csv").write_text("image,xmin,ymin,xmax,ymax,label\nbild 9.jpg,1,1,9,9,cat\n")
     with pytest.raises(CourseError, match=r"x.csv: line 2: image 'bild 9.jpg' is not among"):
-        collect.own_folder(own, tmp_path / "01_images")
+        own_folder(own, tmp_path / "01_images")
     (own / "a.xml").write_text("<annotation/>")
     with pytest.raises(CourseError, match="two formats"):
-        collect.own_folder(own, tmp_path / "01_images")
+        own_folder(own, tmp_path / "01_images")
     assert not (tmp_path / "01_images").exists()
 
 
@@ -180,12 +180,12 @@ def test_stills_below_footage_do_not_matter(tmp_path):
     (footage / "stills").mkdir(parents=True)
     (footage / "stills/a.jpg").write_bytes(picture())
     (footage / "drive.mp4").touch()
-    out = collect.own_folder(footage, tmp_path / "01_images")
+    out = own_folder(footage, tmp_path / "01_images")
     assert [p.name for p in (out / "clips").iterdir()] == ["drive.mp4"]
 
 
 def test_a_real_export_of_vott(shared, tmp_path, capsys):
-    out = collect.own_folder(shared / "datasets/catfaces_vott", tmp_path / "01_images")
+    out = own_folder(shared / "datasets/catfaces_vott", tmp_path / "01_images")
     assert "catfaces_vott: VoTT CSV, 100 annotations, 101 images." in capsys.readouterr().out
     assert (out / "images/2Q__%20(1).jpg").is_file()
     assert len(read_folder(out / "annotations")) == 100

@@ -12,16 +12,26 @@ import numpy as np
 import pytest
 
 from helpers.common.errors import CourseError
-from helpers.footage.roadside import scene as roadside
 from helpers.footage.roadside import sprites
-from helpers.footage.roadside.view import Thing, prepare
+from helpers.footage.roadside.scene import (
+    COLUMNS,
+    LABELS,
+    LIGHTS,
+    build_scene,
+    clip_specs,
+    frames,
+    render_clip,
+    render_frame,
+    render_roadside,
+)
+from helpers.footage.roadside.view import FPS, ClipSpec, Thing, prepare
 
 SMALL = {"width": 320, "height": 180}
 
 
 def digest(spec, count=4):
     found = hashlib.sha256()
-    for _, (image, boxes) in zip(range(count), roadside.frames(spec), strict=False):
+    for _, (image, boxes) in zip(range(count), frames(spec), strict=False):
         found.update(image.tobytes())
         found.update(repr([astuple(box) for box in boxes]).encode())
     return found.hexdigest()
@@ -29,14 +39,14 @@ def digest(spec, count=4):
 
 @pytest.fixture(scope="module")
 def scenes():
-    specs = roadside.clip_specs(5, 21, **SMALL)
-    return [roadside.build_scene(spec) for spec in specs]
+    specs = clip_specs(5, 21, **SMALL)
+    return [build_scene(spec) for spec in specs]
 
 
 @pytest.fixture(scope="module")
 def bare():
     """An empty road, seen by a camera that hardly moves."""
-    scene = roadside.build_scene(roadside.ClipSpec("bare", 5, 1.0, "overcast", 640, 360))
+    scene = build_scene(ClipSpec("bare", 5, 1.0, "overcast", 640, 360))
     scene.strips, scene.wires, scene.speed = [], [], 0.5
     return scene
 
@@ -45,7 +55,7 @@ def shot(scene, *things):
     """Frame 3 of the scene with `things` only: (image, boxes)."""
     post = sprites.post(np.random.default_rng(0), sky(scene), 0.1, 1.0, (90, 90, 90))
     out_of_sight = Thing(post, 5.0, 9e3)
-    return roadside.render_frame(prepare(replace(scene, things=[*things, out_of_sight])), 3)
+    return render_frame(prepare(replace(scene, things=[*things, out_of_sight])), 3)
 
 
 def sky(scene):
@@ -58,7 +68,7 @@ def camera_thing(scene, maker, x, s):
 
 
 def test_same_seed_gives_the_same_pixels_and_boxes():
-    rain = roadside.clip_specs(4, 9, seconds=0.5, **SMALL)[3]
+    rain = clip_specs(4, 9, seconds=0.5, **SMALL)[3]
     threads = cv2.getNumThreads()
     try:
         cv2.setNumThreads(1)
@@ -74,33 +84,33 @@ def test_broad_clips_differ_more_from_each_other():
     def greys(broad):
         """Mean brightness of the middle of the sky and of the road, in each clip."""
         found = []
-        for spec in roadside.clip_specs(10, 30, **SMALL, broad=broad):
-            image, _ = roadside.render_frame(roadside.build_scene(spec), 2)
+        for spec in clip_specs(10, 30, **SMALL, broad=broad):
+            image, _ = render_frame(build_scene(spec), 2)
             found.append([image[10:60, 80:240].mean(), image[120:140, 140:180].mean()])
         return np.array(found)
 
     plain, broad = greys(False), greys(True)
     assert (np.abs(broad - plain).max(axis=1) > 2).all(), "each camera exposes in its own way"
     assert broad[:, 0].std() > plain[:, 0].std()
-    spec = roadside.clip_specs(1, 30, seconds=0.2, **SMALL, broad=True)[0]
+    spec = clip_specs(1, 30, seconds=0.2, **SMALL, broad=True)[0]
     assert digest(spec, 2) == digest(spec, 2)
 
 
 def test_frames_can_be_drawn_in_any_order(scenes):
-    first, _ = roadside.render_frame(scenes[3], 7)
-    roadside.render_frame(scenes[3], 40)
-    again, _ = roadside.render_frame(scenes[3], 7)
+    first, _ = render_frame(scenes[3], 7)
+    render_frame(scenes[3], 40)
+    again, _ = render_frame(scenes[3], 7)
     assert np.array_equal(first, again)
 
 
 def test_clip_specs_are_prefix_stable_and_show_every_light():
-    many = roadside.clip_specs(12, 4)
-    assert roadside.clip_specs(5, 4) == many[:5]
+    many = clip_specs(12, 4)
+    assert clip_specs(5, 4) == many[:5]
     for start in range(8):
-        assert {spec.light for spec in many[start : start + 5]} == set(roadside.LIGHTS)
+        assert {spec.light for spec in many[start : start + 5]} == set(LIGHTS)
     assert many[0].name == "roadside_000_sun"
     assert len({spec.seed for spec in many}) == 12
-    assert roadside.clip_specs(5, 5)[0].seed != many[0].seed
+    assert clip_specs(5, 5)[0].seed != many[0].seed
 
 
 @pytest.mark.parametrize(
@@ -108,7 +118,7 @@ def test_clip_specs_are_prefix_stable_and_show_every_light():
 )
 def test_wrong_numbers_are_named(wrong):
     with pytest.raises(CourseError, match="roadside: "):
-        roadside.clip_specs(**{"count": 1, "seed": 1, **wrong})
+        clip_specs(**{"count": 1, "seed": 1, **wrong})
 
 
 @pytest.mark.parametrize(
@@ -155,13 +165,13 @@ def test_the_border_of_the_image_lowers_visibility_and_clips_the_box(bare):
 def test_every_light_renders_and_looks_different(scenes):
     brightness = {}
     for scene in scenes:
-        image, boxes = roadside.render_frame(scene, 10)
+        image, boxes = render_frame(scene, 10)
         assert image.shape == (180, 320, 3)
         assert image.dtype == np.uint8
         assert image.std() > 12
         brightness[scene.spec.light] = image[:90].mean()
-        assert {box.label for box in boxes} <= set(roadside.LABELS)
-    assert set(brightness) == set(roadside.LIGHTS)
+        assert {box.label for box in boxes} <= set(LABELS)
+    assert set(brightness) == set(LIGHTS)
     assert brightness["dusk"] < brightness["overcast"] < 220
 
 
@@ -169,7 +179,7 @@ def test_boxes_are_sane_and_of_all_sizes(scenes):
     rows, without = [], 0
     for scene in scenes:
         for index in range(0, scene.spec.frames, 6):
-            _, boxes = roadside.render_frame(scene, index)
+            _, boxes = render_frame(scene, index)
             assert len({box.track for box in boxes}) == len(boxes)
             without += not any(box.label == "speed_camera" for box in boxes)
             rows += boxes
@@ -187,26 +197,26 @@ def test_boxes_are_sane_and_of_all_sizes(scenes):
     assert without > 0
     narrow = [box for box in rows if box.label == "speed_camera" and box.visibility > 0.95]
     assert np.median([(b.xmax - b.xmin) / (b.ymax - b.ymin) for b in narrow]) < 0.6
-    assert {box.label for box in rows} == set(roadside.LABELS)
+    assert {box.label for box in rows} == set(LABELS)
 
 
 def test_clip_is_h264_that_a_browser_plays(tmp_path):
-    spec = roadside.clip_specs(1, 2, seconds=0.4, **SMALL)[0]
-    path = roadside.render_clip(spec, tmp_path)
+    spec = clip_specs(1, 2, seconds=0.4, **SMALL)[0]
+    path = render_clip(spec, tmp_path)
     assert path == tmp_path / "roadside_000_sun.mp4"
     with av.open(str(path)) as clip:
         stream = clip.streams.video[0]
         assert stream.codec_context.name == "h264"
         assert stream.codec_context.pix_fmt == "yuv420p"
-        assert stream.average_rate == roadside.FPS
+        assert stream.average_rate == FPS
         assert (stream.width, stream.height) == (320, 180)
         images = [frame.to_ndarray(format="rgb24") for frame in clip.decode(stream)]
     assert len(images) == spec.frames == 12
-    first, boxes = next(roadside.frames(spec))
+    first, boxes = next(frames(spec))
     assert np.abs(images[0].astype(int) - first).mean() < 6
     with open(tmp_path / "roadside_000_sun.boxes.csv", newline="") as table:
         listed = list(csv.DictReader(table))
-    assert tuple(listed[0]) == roadside.COLUMNS
+    assert tuple(listed[0]) == COLUMNS
     first_rows = [row for row in listed if row["frame"] == "0"]
     assert len(first_rows) == len(boxes)
     assert float(first_rows[0]["xmin"]) == pytest.approx(boxes[0].xmin, abs=0.006)
@@ -216,21 +226,20 @@ def test_clip_is_h264_that_a_browser_plays(tmp_path):
 
 
 def test_nothing_is_left_of_a_clip_that_fails(tmp_path, monkeypatch):
-    spec = roadside.clip_specs(1, 2, seconds=0.4, **SMALL)[0]
-    whole = roadside.frames
+    spec = clip_specs(1, 2, seconds=0.4, **SMALL)[0]
 
     def failing(spec):
-        yield next(whole(spec))
+        yield next(frames(spec))
         raise RuntimeError("planted")
 
-    monkeypatch.setattr(roadside, "frames", failing)
+    monkeypatch.setattr("helpers.footage.roadside.scene.frames", failing)
     with pytest.raises(RuntimeError, match="planted"):
-        roadside.render_clip(spec, tmp_path)
+        render_clip(spec, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_render_makes_a_whole_folder(tmp_path):
-    folder = roadside.render_roadside(tmp_path / "01_images", clips=2, seconds=0.1, seed=6)
+    folder = render_roadside(tmp_path / "01_images", clips=2, seconds=0.1, seed=6)
     names = sorted(path.name for path in (folder / "clips").iterdir())
     assert names == [
         "roadside_000_sun.boxes.csv", "roadside_000_sun.mp4",
@@ -245,7 +254,8 @@ def test_render_makes_a_whole_folder(tmp_path):
 
 def test_import_is_light():
     code = (
-        "import sys, time, numpy, cv2; t = time.perf_counter(); import helpers.footage.roadside.scene; "
+        "import sys, time, numpy, cv2; t = time.perf_counter(); "
+        "import helpers.footage.roadside.scene; "
         "t = time.perf_counter() - t; "
         "heavy = ('tensorflow', 'matplotlib', 'pandas', 'scipy', 'av'); "
         "print(t, [name for name in heavy if name in sys.modules])"

@@ -384,7 +384,16 @@ def test_an_answer_that_is_cut_off_is_asked_for_again(host, tmp_path, naps):
     assert naps == [2]
 
 
-@pytest.mark.parametrize("asked", ["Tue, 01 Jan 2030 00:00:00 +9999999999999", "soon", "", "-3"])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "Tue, 01 Jan 2030 00:00:00 +9999999999999",
+        "Mon, 01 Jan 99999 00:00:00 GMT",
+        "soon",
+        "",
+        "-3",
+    ],
+)
 def test_what_means_no_time_is_no_pause(host, tmp_path, naps, asked):
     host.paged([host.add("/a.jpg", encoded(look(1)))])
     host.refuse["/openverse"] = [(503, {"Retry-After": asked})]

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
+from helpers import models
 from helpers.annotations.boxes import Box
 from helpers.inference import anchors
-from helpers.models import config as configs
 from helpers.records import tfrecord
 from helpers.records.examples import boxes_of, image_of
 
@@ -34,7 +34,7 @@ def test_matches_are_the_labels_that_training_reads(trained, tiny_records):
     from official.core import task_factory
     from official.vision.tasks import retinanet  # noqa: F401
 
-    config = configs.edit(
+    config = models.edit(
         trained.config,
         {
             "task.train_data.parser.aug_rand_hflip": False,

@@ -6,10 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from helpers import models
 from helpers.common.errors import CourseError
-from helpers.inference import detector as detectors
-from helpers.inference.detector import Detector
-from helpers.models import config as configs
+from helpers.inference.detector import Detector, load_detector, proposals, save_detector
 from helpers.models.networks import CONFIG, LABEL_MAP, WEIGHTS
 
 
@@ -105,7 +104,7 @@ def eager(detector):
 
 
 def test_a_loaded_detector_gives_what_the_trained_one_gave(trained, picture):
-    loaded = detectors.load_detector(trained.folder)
+    loaded = load_detector(trained.folder)
     assert loaded.labels == {1: "camera"}
     assert loaded.input_size == (64, 128)
     assert loaded.parameters == trained.detector.parameters > 10_000
@@ -117,11 +116,11 @@ def test_a_loaded_detector_gives_what_the_trained_one_gave(trained, picture):
 
 
 def test_half_the_bits_give_nearly_the_same(trained, picture, tmp_path):
-    detectors.save_detector(trained.detector, tmp_path / "half", half=True)
-    detectors.save_detector(trained.detector, tmp_path / "whole")
+    save_detector(trained.detector, tmp_path / "half", half=True)
+    save_detector(trained.detector, tmp_path / "whole")
     sizes = [(tmp_path / name / WEIGHTS).stat().st_size for name in ("half", "whole")]
     assert sizes[0] < 0.65 * sizes[1]
-    half = eager(detectors.load_detector(tmp_path / "half"))
+    half = eager(load_detector(tmp_path / "half"))
     ours, theirs = trained.detector(picture, threshold=0)[:3], half(picture, threshold=0)[:3]
     np.testing.assert_allclose(theirs.confidence, ours.confidence, atol=0.01)
     np.testing.assert_allclose(theirs.xyxy[0], ours.xyxy[0], atol=1)
@@ -152,9 +151,9 @@ def write_array(folder):
 
 def other_config(**changes):
     def change(folder):
-        config = configs.load_config(folder / CONFIG)
+        config = models.load_config(folder / CONFIG)
         changed = {key.replace("__", "."): value for key, value in changes.items()}
-        configs.save_config(configs.edit(config, changed), folder / CONFIG)
+        models.save_config(models.edit(config, changed), folder / CONFIG)
 
     return change
 
@@ -174,17 +173,17 @@ def other_config(**changes):
 def test_weights_that_cannot_be_used_are_named_in_one_line(copied, spoil, fault):
     spoil(copied)
     with pytest.raises(CourseError, match=rf"{WEIGHTS}: .*{fault}") as error:
-        detectors.load_detector(copied)
+        load_detector(copied)
     assert "\n" not in str(error.value)
 
 
 def test_an_ssd_has_no_proposals(trained, picture):
     with pytest.raises(CourseError, match="is an SSD, it has none; load a Faster R-CNN"):
-        detectors.proposals(trained.detector, picture)
+        proposals(trained.detector, picture)
 
 
 def test_a_faster_rcnn_shows_its_proposals(untrained, picture):
-    found = detectors.proposals(untrained("faster_rcnn"), picture, count=7)
+    found = proposals(untrained("faster_rcnn"), picture, count=7)
     assert len(found) == 7
     assert found.confidence.tolist() == sorted(found.confidence, reverse=True)
     assert set(found.class_id) == {0}

@@ -9,8 +9,7 @@ from helpers import models
 from helpers.annotations.label_map import write_label_map
 from helpers.common.errors import CourseError
 from helpers.models.networks import build_model
-from helpers.models.pipeline import convert as pipeline_config
-from helpers.models.pipeline import prototext
+from helpers.models.pipeline import convert, prototext
 from helpers.models.pipeline.convert import convert_pipeline
 from helpers.models.pipeline.draft import APPROXIMATED, NONE, OUTCOMES, TAKEN
 from helpers.models.pipeline.fields import messages
@@ -28,7 +27,7 @@ KEY = re.compile(r"(?:task|trainer|runtime)\.[\w.]*\w")
 def presets_made_once(presets):
     """A conversion changes copies only."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline_config, "from_preset", presets.__getitem__)
+        patch.setattr(convert, "from_preset", presets.__getitem__)
         yield
 
 
@@ -644,9 +643,9 @@ def test_every_field_that_the_old_api_knew_has_an_answer(presets, tmp_path, monk
     keys = {key for tree in trees.values() for key in models.flatten(tree)}
     unanswered = []
     fake = {name: SimpleNamespace(as_dict=lambda tree=tree: tree) for name, tree in trees.items()}
-    monkeypatch.setattr(pipeline_config, "from_preset", fake.get)
-    monkeypatch.setattr(pipeline_config, "edit", lambda config, changes: None)
-    monkeypatch.setattr(pipeline_config, "check_config", lambda config: None)
+    monkeypatch.setattr(convert, "from_preset", fake.get)
+    monkeypatch.setattr(convert, "edit", lambda config, changes: None)
+    monkeypatch.setattr(convert, "check_config", lambda config: None)
     path = tmp_path / "pipeline.config"
     other = "model.faster_rcnn" if kind == "ssd" else "model.ssd"
     silent = (other, "model.center_net", "model.experimental_model")
@@ -687,14 +686,14 @@ def test_the_report_reads_in_the_terminal(converted):
 
 def test_the_command_prints_the_report_and_writes_the_config(tmp_path, capsys):
     out = tmp_path / "out.yaml"
-    assert pipeline_config.main([str(FILES[MODERN]), str(out)]) == 0
+    assert convert.main([str(FILES[MODERN]), str(out)]) == 0
     assert "taken over (" in capsys.readouterr().out
     assert models.load_config(out).task.model.num_classes == 3
-    assert pipeline_config.main([]) == 2
+    assert convert.main([]) == 2
     assert "pipeline.config [out.yaml]" in capsys.readouterr().err
-    assert pipeline_config.main([str(tmp_path / "none.config")]) == 1
+    assert convert.main([str(tmp_path / "none.config")]) == 1
     assert capsys.readouterr().err.count("\n") == 1
-    assert pipeline_config.main([str(FILES[MODERN]), str(out / "out.yaml")]) == 1  # in a file
+    assert convert.main([str(FILES[MODERN]), str(out / "out.yaml")]) == 1  # in a file
     assert "name another file" in capsys.readouterr().err
 
 

@@ -6,12 +6,11 @@ import json
 import numpy as np
 import pytest
 
-from helpers import evaluation, models
-from helpers.inference import detector as detectors
+from helpers import evaluation, inference, models
 from helpers.models import presets
 from helpers.models.networks import build_model
 from helpers.models.presets import PRESETS
-from tests.benchmarks import models as benchmark
+from tests.benchmarks.models import README, write_readme
 
 tf = pytest.importorskip("tensorflow")
 
@@ -66,7 +65,7 @@ def test_each_preset_says_what_it_is():
 def test_the_small_presets_see_objects_in_an_image(name):
     config = models.edit(models.from_preset(name), {"task.model.num_classes": 3})
     _, model = build_model(config)
-    detector = detectors.build_detector(model, config, {1: "camera", 2: "car"})
+    detector = inference.build_detector(model, config, {1: "camera", 2: "car"})
     assert 500_000 < detector.parameters < 4_000_000
     height, width = detector.input_size
     # Without tracing a graph: one image takes less time so.
@@ -84,7 +83,7 @@ def test_the_small_presets_see_objects_in_an_image(name):
 def test_a_preset_trains_and_evaluates(name, tiny_dataset, tiny_records, two_images):
     config = narrow(name, tiny_records)
     task, model = build_model(config)
-    detector = detectors.build_detector(model, config, {1: "camera"})
+    detector = inference.build_detector(model, config, {1: "camera"})
     # On a small input these two are smaller networks.
     if name not in ("ssd300_vgg16", "ssd_spinenet49_mobile"):
         row = {row["name"]: row for row in presets.preset_rows()}[name]
@@ -131,10 +130,10 @@ def test_a_preset_that_was_not_measured_still_has_a_row(tmp_path):
 
 
 def test_the_readme_shows_the_table_that_was_measured(tmp_path):
-    assert presets.preset_table(presets.preset_rows()) in benchmark.README.read_text()
+    assert presets.preset_table(presets.preset_rows()) in README.read_text()
     copy = tmp_path / "README.md"
-    text = benchmark.README.read_text()
+    text = README.read_text()
     copy.write_text(text.replace(PRESETS[NAMES[0]].title, "another title"))
     assert copy.read_text() != text
-    benchmark.write_readme(copy)
+    write_readme(copy)
     assert copy.read_text() == text

@@ -24,7 +24,7 @@ SHARED = Path(__file__).resolve().parents[4] / "shared/weights"
 
 
 class Host(Answers):
-    """Serves `files`, each with the headers that stand beside it."""
+    """Serves `files`, each with the headers next to it."""
 
     def do_GET(self):
         state = self.server.state

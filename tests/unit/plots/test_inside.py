@@ -76,7 +76,7 @@ def test_an_ssd_shows_boxes_before_and_after_nms(ssd, scene, shown):
     assert "to find it, IoU 0." in first
     assert second.endswith("boxes before NMS")
     assert third.endswith("left after NMS, scored 0 or more")
-    assert {"box before NMS: the surer, the stronger", "detected, with score"} < {*labels(shown[0])}
+    assert {"box before NMS: opacity shows the score", "detected, with score"} < {*labels(shown[0])}
 
 
 def test_a_faster_rcnn_shows_proposals_and_detections(faster_rcnn, scene, shown):
@@ -84,7 +84,7 @@ def test_a_faster_rcnn_shows_proposals_and_detections(faster_rcnn, scene, shown)
     _, second, third = (ax.get_title() for ax in shown[0].axes)
     assert second.endswith("best proposals of the first stage")
     assert "left after the second stage" in third
-    assert {"proposal: the surer, the stronger", "detected, with score"} < {*labels(shown[0])}
+    assert {"proposal: opacity shows the score", "detected, with score"} < {*labels(shown[0])}
 
 
 def test_a_threshold_leaves_weak_detections_out(ssd, scene, shown):
@@ -107,7 +107,7 @@ def test_proposals_are_drawn_and_named_as_such(faster_rcnn, scene, shown):
     (ax,) = shown[0].axes
     assert len(ax.patches) == 7
     assert [patch.get_alpha() for patch in ax.patches] == sorted(p.get_alpha() for p in ax.patches)
-    assert labels(shown[0]) == ["proposal: the surer, the stronger"]
+    assert labels(shown[0]) == ["proposal: opacity shows the score"]
 
 
 def test_an_ssd_has_no_proposals_to_show(ssd, scene):

@@ -2,15 +2,15 @@ import math
 
 import pytest
 
-from helpers.plots import profile as figures
+from helpers.plots import profile
 from helpers.training.profile import PARTS, Step
 
 
 def test_the_bars_add_up_to_the_step(monkeypatch):
     shown = []
-    monkeypatch.setattr(figures, "show", lambda figure, caption: shown.append(figure))
+    monkeypatch.setattr(profile.draw, "show", lambda figure, caption: shown.append(figure))
     parts = dict(zip(PARTS, (0.03, 0.01, 0.02, 0.2, 0.04), strict=True))
-    figures.step_time(Step(8, 0.3, 0.3, 100.0, {}, parts), caption="?")
+    profile.step_time(Step(8, 0.3, 0.3, 100.0, {}, parts), caption="?")
     (ax,) = shown[0].axes
     assert math.fsum(bar.get_width() for bar in ax.patches) == pytest.approx(300)
     ends = [bar.get_x() + bar.get_width() for bar in ax.patches]

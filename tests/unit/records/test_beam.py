@@ -151,7 +151,7 @@ def spoil_image(dataset):
         (break_xml, PROCESSES, "annotations/png.xml: size: <width> 'ten'"),
         (drop_image, (), "images/png.png: missing"),
         (drop_xml, (), "annotations/png.xml: missing"),
-        (spoil_image, (), "png.png: not an image"),
+        (spoil_image, (), "png.png: not a readable image"),
     ],
 )
 def test_a_fault_in_the_data_is_one_line(dataset, tmp_path, spoil, options, says):

@@ -74,7 +74,7 @@ def test_an_image_that_exif_turns_is_stored_upright():
 @pytest.mark.parametrize(
     ("data", "annotation", "says"),
     [
-        (b"no image", of(), "a.jpg: not an image"),
+        (b"no image", of(), "a.jpg: not a readable image"),
         (encoded(size=(50, 40)), of(), "image of 50x40"),
         (encoded(), of(Box("radar", 30, 1, 10, 9)), "a.xml: object 1 .*not right of"),
         (encoded(), of(Box("radar", 30, 1, 101, 9)), "a.xml: object 1 .*beyond"),

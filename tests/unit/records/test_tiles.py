@@ -9,9 +9,9 @@ from helpers.common.artifacts import read_manifest
 from helpers.common.errors import CourseError
 from helpers.common.images import fit
 from helpers.records import tfrecord
-from helpers.records import tiles as inputs
+from helpers.records.tiles import prepare_records, tiles_help
 from helpers.records.verify import verify_records
-from helpers.training import loop as training
+from helpers.training.loop import train
 
 tf = pytest.importorskip("tensorflow")
 
@@ -38,7 +38,7 @@ def decoded(item):
 @pytest.fixture(scope="module")
 def shrunk(tiny_records, tmp_path_factory):
     folder = tmp_path_factory.mktemp("shrunk") / "05_records"
-    return inputs.prepare_records(tiny_records, folder, height=48, width=96)
+    return prepare_records(tiny_records, folder, height=48, width=96)
 
 
 def test_shrinking_keeps_everything_but_pixels(tiny_records, shrunk):
@@ -76,14 +76,14 @@ def test_shrunk_records_pass_the_verification(tiny_records, shrunk):
 
 def test_shrunk_records_are_made_once(tiny_records, shrunk, capsys):
     capsys.readouterr()
-    inputs.prepare_records(tiny_records, shrunk, height=48, width=96)
+    prepare_records(tiny_records, shrunk, height=48, width=96)
     assert "already made" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
 def tiles(tiny_records, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiles") / "05_tiles"
-    return inputs.prepare_records(tiny_records, folder, **SIZE, tile=TILE)
+    return prepare_records(tiny_records, folder, **SIZE, tile=TILE)
 
 
 def items(folder, split):
@@ -138,8 +138,8 @@ def test_ids_are_unique_and_held_out_images_stay_whole(tiles, tiny_records):
 
 
 def test_the_same_seed_gives_the_same_tiles(tiles, tiny_records, tmp_path):
-    again = inputs.prepare_records(tiny_records, tmp_path / "again", **SIZE, tile=TILE)
-    other = inputs.prepare_records(tiny_records, tmp_path / "other", **SIZE, tile=TILE, seed=1)
+    again = prepare_records(tiny_records, tmp_path / "again", **SIZE, tile=TILE)
+    other = prepare_records(tiny_records, tmp_path / "other", **SIZE, tile=TILE, seed=1)
     first, second, third = (
         [i.SerializeToString(deterministic=True) for i in items(f, "train")]
         for f in (tiles, again, other)
@@ -150,20 +150,20 @@ def test_the_same_seed_gives_the_same_tiles(tiles, tiny_records, tmp_path):
 
 def test_image_smaller_than_a_tile_is_refused_in_one_line(tiny_records, tmp_path):
     with pytest.raises(CourseError, match="160x96 is smaller than a tile of 128"):
-        inputs.prepare_records(tiny_records, tmp_path / "none", **SIZE, tile=128)
+        prepare_records(tiny_records, tmp_path / "none", **SIZE, tile=128)
     assert not (tmp_path / "none").exists()
 
 
 def test_tiles_are_of_use_only_where_objects_are_small(tiny_records):
     # Objects of up to 48 pixels in images of 160x96.
-    assert inputs.tiles_help(tiny_records, 96, 96, 160)
-    assert not inputs.tiles_help(tiny_records, 48, 96, 160), "objects too large for a tile"
-    assert not inputs.tiles_help(tiny_records, 128, 96, 160), "images smaller than a tile"
+    assert tiles_help(tiny_records, 96, 96, 160)
+    assert not tiles_help(tiny_records, 48, 96, 160), "objects too large for a tile"
+    assert not tiles_help(tiny_records, 128, 96, 160), "images smaller than a tile"
 
 
 def test_a_detector_trained_on_tiles_runs_on_whole_images(tiles, tiny_config, tmp_path):
     config = models.for_records(tiny_config(steps=2), tiles)
-    detector, history = training.train(
+    detector, history = train(
         config, tmp_path / "06", label_map=tiles / "label_map.pbtxt", report_every=1
     )
     assert len(history) == 2

@@ -269,7 +269,7 @@ def test_a_fault_is_told_before_the_rest_is_written(many, tmp_path, monkeypatch)
     (source / "images" / faulty).write_bytes(b"no image")
     seen, make_example = [], shards.make_example
     monkeypatch.setattr(shards, "make_example", lambda *a: (seen.append(a), make_example(*a))[1])
-    with pytest.raises(CourseError, match=f"{faulty}: not an image"):
+    with pytest.raises(CourseError, match=f"{faulty}: not a readable image"):
         write_records(source, tmp_path / "a", shards=2)
     assert len(seen) == 21
 

@@ -79,7 +79,7 @@ def test_a_child_killed_from_outside_is_a_row(tiny_config):
 def test_records_that_cannot_be_read_are_an_error(tiny_config, tiny_records, tmp_path):
     (tmp_path / "manifest.json").write_text((tiny_records / "manifest.json").read_text())
     changes = {"task.train_data.input_path": str(tmp_path / "train-*.tfrecord")}
-    with pytest.raises(CourseError, match="probe: the child ended with"):
+    with pytest.raises(CourseError, match="probe_batch_sizes: the child ended with"):
         batch_size.probe_batch_sizes(models.edit(tiny_config(), changes), seconds=120)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from helpers import models
 from helpers.common.errors import CourseError
-from helpers.training import cluster as clusters
+from helpers.training import cluster
 from helpers.training.loop import train
 
 pytest.importorskip("tensorflow")
@@ -14,7 +14,7 @@ pytest.importorskip("tensorflow")
 SEVERAL = {"runtime.distribution_strategy": "multi_worker_mirrored"}
 
 
-def cluster(workers=2, kind="worker", index=0, **more):
+def cluster_of(workers=2, kind="worker", index=0, **more):
     hosts = [f"10.0.0.{i}:2222" for i in range(workers)]
     return json.dumps(
         {"cluster": {"worker": hosts, **more}, "task": {"type": kind, "index": index}}
@@ -26,16 +26,20 @@ def cluster(workers=2, kind="worker", index=0, **more):
     [
         ("", {"runtime.distribution_strategy": "tpu"}, "'tpu'; give one of one_device, mirrored"),
         ("", {"runtime.num_gpus": 99}, "num_gpus: 99, but TensorFlow sees"),
-        (cluster(), {}, "'mirrored' trains on one machine, but the cluster has 2 workers"),
-        (cluster(3), SEVERAL, "4 images cannot be shared equally by 3 replicas; .* such as 3"),
-        (cluster(), SEVERAL | {"task.train_data.global_batch_size": 5}, "multiple of 2, such as 4"),
+        (cluster_of(), {}, "'mirrored' trains on one machine, but the cluster has 2 workers"),
+        (cluster_of(3), SEVERAL, "4 images cannot be shared equally by 3 replicas; .* such as 3"),
         (
-            cluster(32),
+            cluster_of(),
+            SEVERAL | {"task.train_data.global_batch_size": 5},
+            "multiple of 2, such as 4",
+        ),
+        (
+            cluster_of(32),
             SEVERAL | {"task.train_data.global_batch_size": 32},
             "16 training images are too few for 32 replicas",
         ),
-        (cluster(index=2), SEVERAL, "task .* is none of the cluster's 2 workers"),
-        (cluster(kind="evaluator"), SEVERAL, "is none of the cluster's 2 workers"),
+        (cluster_of(index=2), SEVERAL, "task .* is not one of the cluster's 2 workers"),
+        (cluster_of(kind="evaluator"), SEVERAL, "is not one of the cluster's 2 workers"),
         ("{", SEVERAL, "TF_CONFIG: '{' is not a cluster"),
         ("[1]", SEVERAL, r"TF_CONFIG: '\[1\]' is not a cluster"),
         (
@@ -48,17 +52,17 @@ def cluster(workers=2, kind="worker", index=0, **more):
 def test_a_cluster_that_does_not_fit_is_said(tiny_config, monkeypatch, environment, edits, fault):
     monkeypatch.setenv("TF_CONFIG", environment)
     with pytest.raises(CourseError, match=fault) as caught:
-        clusters.strategy(models.edit(tiny_config(), edits))
+        cluster.strategy(models.edit(tiny_config(), edits))
     assert "\n" not in str(caught.value)
 
 
 def test_the_chief_counts_as_a_worker(tiny_config, monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", cluster(2, "chief", 0, chief=["10.0.0.9:2222"]))
+    monkeypatch.setenv("TF_CONFIG", cluster_of(2, "chief", 0, chief=["10.0.0.9:2222"]))
     with pytest.raises(CourseError, match="shared equally by 3 replicas"):
-        clusters.strategy(models.edit(tiny_config(), SEVERAL))
+        cluster.strategy(models.edit(tiny_config(), SEVERAL))
 
 
 def test_several_workers_refuse_to_evaluate_in_the_loop(tiny_config, tmp_path, monkeypatch):
-    monkeypatch.setattr(clusters, "count", lambda strategy: 2)
+    monkeypatch.setattr(cluster, "count", lambda strategy: 2)
     with pytest.raises(CourseError, match=r"run `python -m helpers.scale evaluate` next to"):
         train(tiny_config(), tmp_path, label_map=tmp_path, evaluate=lambda detector: {})

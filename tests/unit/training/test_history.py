@@ -25,6 +25,11 @@ def test_rows_are_read_as_they_were_written(tmp_path):
     assert type(read[0]["step"]) is int
 
 
+def test_a_training_that_stops_before_its_first_report_can_be_read(tmp_path):
+    write_rows(tmp_path / "history.csv", [])
+    assert read_history(tmp_path) == []
+
+
 def rows_of(*scores) -> list[dict]:
     return [{"step": i} if s is None else {"step": i, "score": s} for i, s in enumerate(scores)]
 

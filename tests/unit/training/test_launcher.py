@@ -140,7 +140,7 @@ def test_a_killed_worker_ends_the_others_and_is_named(killed):
 
 def test_two_workers_lose_as_one_process_that_plays_both(killed, halves):
     losses = [row["total_loss"] for row in killed["history"]][:EVERY]
-    # With 32-bit convolutions 1e-5 and 1e-3; with 16-bit ones the graphs round in other places,
+    # With float32 convolutions 1e-5 and 1e-3; with bfloat16 ones the graphs round in other places,
     # and what that makes of the weights grows from step to step.
     assert losses[0] == pytest.approx(halves[0], rel=5e-4)
     assert losses[:3] == pytest.approx(halves[:3], rel=2e-3)
