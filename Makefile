@@ -52,8 +52,7 @@ test: setup
 	$(RUN) -m ruff check helpers tests notebooks
 	$(RUN) -m ruff format --check helpers tests notebooks
 	$(RUN) -m mypy
-	$(RUN) -m pytest tests/unit --timeout 300
-	$(RUN) -m pytest tests/notebooks --timeout 900
+	$(RUN) -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder --durations 10 --timeout 900
 
 # Works without set-up, because it is there to say why set-up fails.
 doctor:

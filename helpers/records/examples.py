@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from helpers.annotations.boxes import Annotation, Box, check_boxes
 from helpers.common.errors import CourseError
-from helpers.records.tfrecord import Example, Message, feature_values
+from helpers.records.tfrecord import Example, Message, feature_text, feature_values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -142,11 +142,16 @@ def boxes_of(example: Message, size: tuple[int, int] | None = None) -> list[Box]
 
 
 def image_of(example: Message) -> "np.ndarray":
-    """Return the image of an example: RGB, uint8, [height, width, 3]."""
+    """Return the image of an example: RGB, uint8, [height, width, 3].
+
+    Raises CourseError when it does not decode.
+    """
     import cv2  # not in Beam's environment, which only writes examples
     import numpy as np
 
     data = np.frombuffer(feature_values(example, "image/encoded")[0], np.uint8)
     image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    assert image is not None  # `make_example` saw to it
+    if image is None:
+        name = feature_text(example, "image/filename")
+        raise CourseError(f"{name}: its image in the records does not decode; write them again")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

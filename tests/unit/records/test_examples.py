@@ -113,3 +113,12 @@ def test_the_image_comes_back_as_rgb():
     Image.fromarray(red).save(buffer, "PNG")
     item, _ = make_example(buffer.getvalue(), of(), MAP, 1)
     assert (image_of(item) == red).all()
+
+
+def test_an_image_in_the_records_that_does_not_decode_is_named():
+    buffer = io.BytesIO()
+    Image.new("RGB", (100, 80)).save(buffer, "PNG")
+    item, _ = make_example(buffer.getvalue(), of(), MAP, 1)
+    item.features.feature["image/encoded"].bytes_list.value[:] = [b"not an image"]
+    with pytest.raises(CourseError, match=r"^a\.jpg: its image in the records does not decode"):
+        image_of(item)
