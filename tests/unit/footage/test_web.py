@@ -405,7 +405,10 @@ def test_what_means_no_time_is_no_pause(host, tmp_path, naps, asked):
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (b"<html>log in to the hotel's network</html>", "no JSON; check that no login page"),
+        (
+            b"<html>log in to the hotel's network</html>",
+            "is not JSON; check whether a login page",
+        ),
         ({"results": []}, "not in the form of its API"),
         ({"page_count": 1, "results": ["text"]}, "not in the form of its API"),
         ([], "not in the form of its API"),

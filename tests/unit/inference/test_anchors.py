@@ -79,11 +79,14 @@ def test_each_object_has_an_anchor_unless_it_is_difficult(found):
 
 def test_candidates_hold_what_the_detector_keeps(found):
     detector, image, _ = found
-    before, after = anchors.candidate_boxes(detector, image), detector(image, threshold=0.3)
+    # Of all anchors: a barely trained detector is sure of several hundred.
+    before, after = anchors.candidate_boxes(detector, image, 5000), detector(image, threshold=0.3)
     assert len(after)
     assert len(before) > len(after)
     assert list(before.confidence) == sorted(before.confidence, reverse=True)
     for xyxy, score in zip(after.xyxy, after.confidence, strict=True):
+        if min(xyxy[2:] - xyxy[:2]) < 1:
+            continue  # it lay in the padding below the image: nothing is left to compare
         near = [iou(xyxy, other) for other in before.xyxy]
         assert max(near) > 0.95
         assert before.confidence[int(np.argmax(near))] == pytest.approx(score, abs=0.02)
