@@ -161,8 +161,8 @@ def start(
             unknown profile, dataset or parameter, a wrong type, or an impossible value.
     """
     quiet_libraries()
-    _refuse_unknown(name, {*COMMON, *parameters})
     root = find_root()
+    _refuse_unknown(name, {*COMMON, *parameters}, root)
     given = {"workspace": workspace, "dataset": dataset, "profile": profile}
     replaced = []
     for key, default in DEFAULTS.items():
@@ -216,7 +216,7 @@ def _plain(item: str, value: Any) -> Any:
         raise CourseError(f"{item}: {error}; record dicts with strings as keys") from None
 
 
-def _refuse_unknown(lesson: str, known: Iterable[str]) -> None:
+def _refuse_unknown(lesson: str, known: Iterable[str], root: Path) -> None:
     """Refuse a name that papermill was given and the lesson does not have.
 
     papermill makes a variable of it, and only logs that nothing reads it. So when a program
@@ -226,13 +226,19 @@ def _refuse_unknown(lesson: str, known: Iterable[str]) -> None:
     request = getattr(shell, "parent_header", {}).get("content", {})
     if request.get("allow_stdin", True):  # somebody sits there and could be asked
         return
-    # Whoever edits a lesson may add variables to its parameters cell.
-    notebook = lessons(find_root()).get(lesson)
-    with suppress(CourseError):
-        known = {*known, *(parameters_of(read_notebook(notebook)) if notebook else ())}
     plain = (bool, int, float, str, list, dict, type(None))
-    for name, value in shell.user_ns.items():
-        hidden = name.startswith("_") or name in shell.user_ns_hidden
-        if isinstance(value, plain) and not hidden and name not in known:
+    odd = [
+        name
+        for name, value in shell.user_ns.items()
+        if isinstance(value, plain)
+        and not name.startswith("_")
+        and name not in {*shell.user_ns_hidden, *known}
+    ]
+    if odd and lesson in lessons(root):
+        # Whoever edits a lesson may add variables to its parameters cell.
+        with suppress(CourseError):
+            known = {*known, *parameters_of(read_notebook(lessons(root)[lesson]))}
+    for name in odd:
+        if name not in known:
             advice = allowed(name, sorted(known))
             raise CourseError(f"{lesson}: {name}: unknown parameter; {advice}")
