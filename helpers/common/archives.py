@@ -1,5 +1,6 @@
 """Archives from strangers, unpacked safely."""
 
+import gzip
 import lzma
 import re
 import stat
@@ -11,13 +12,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from helpers.common.downloads import LARGEST
-from helpers.common.errors import CourseError
+from helpers.common.errors import CourseError, refusals
 
 # What the two libraries raise for archives that are cut off, garbled or encrypted.
 BROKEN = (
     zipfile.BadZipFile,
     tarfile.TarError,
     zlib.error,
+    gzip.BadGzipFile,
     lzma.LZMAError,
     EOFError,
     RuntimeError,
@@ -44,7 +46,10 @@ def unpack(archive: Path, folder: Path, name: str = "") -> None:
     name = name or archive.name
     is_tar = tarfile.is_tarfile(archive)
     try:
-        with tarfile.open(archive) if is_tar else zipfile.ZipFile(archive) as bundle:
+        with (
+            refusals(folder),
+            tarfile.open(archive) if is_tar else zipfile.ZipFile(archive) as bundle,
+        ):
             members: Sequence[tarfile.TarInfo | str]
             if isinstance(bundle, tarfile.TarFile):
                 members = files = _checked(name, bundle)
@@ -58,6 +63,9 @@ def unpack(archive: Path, folder: Path, name: str = "") -> None:
                 root = Path(scratch) / "all"
                 root.mkdir()
                 bundle.extractall(root, tqdm(members, desc=f"unpack {name}", unit="file"))
+                if isinstance(bundle, tarfile.TarFile) and bundle.fileobj:
+                    while bundle.fileobj.read(1 << 20):
+                        pass  # the checksum of a compressed tar stands at its end
                 paths = [PurePosixPath(entry.name) for entry in files]
                 tops = {path.parts[0] for path in paths}
                 if len(tops) == 1 and all(len(path.parts) > 1 for path in paths):

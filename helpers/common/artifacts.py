@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from helpers.common.errors import CourseError
-from helpers.common.files import write_text
+from helpers.common.errors import CourseError, refusals
+from helpers.common.files import read_json, write_text
 
 MANIFEST = "manifest.json"
 _REPORTED = ("tensorflow", "tf-models-official", "numpy", "opencv-python-headless", "apache-beam")
@@ -104,6 +104,11 @@ def make_folder(
     `origin` is what the manifest states: maker, inputs, parameters. For what a decorator cannot
     see, such as inputs that lie on no disk.
     """
+    with refusals(folder):
+        return _made(folder, make, origin, resumes, rebuild)
+
+
+def _made(folder: Path, make, origin: tuple[str, dict, dict], resumes: bool, rebuild: bool) -> Path:
     _refuse_foreign(folder)
     fingerprint = fingerprint_of(*origin)
     current = not rebuild and is_current(folder, fingerprint)
@@ -147,12 +152,13 @@ def is_current(folder: Path, fingerprint: str) -> bool:
 def read_manifest(folder: Path) -> dict:
     """Return the manifest of an artifact folder; CourseError when there is none."""
     path = Path(folder) / MANIFEST
+    if not path.is_file():
+        raise CourseError(f"{path}: missing; run the lesson that writes this folder")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise CourseError(f"{path}: missing; run the lesson that writes this folder") from None
-    except ValueError as error:
-        raise CourseError(f"{path}: not JSON ({error}); delete the folder, run it again") from None
+        manifest = read_json(path)
+    except CourseError as error:
+        reason = str(error).partition(";")[0]
+        raise CourseError(f"{reason}; delete the folder, run it again") from None
     if not isinstance(manifest, dict) or "fingerprint" not in manifest:
         raise CourseError(f"{path}: has no fingerprint; delete the folder, run it again")
     return manifest

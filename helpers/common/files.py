@@ -1,15 +1,17 @@
 """Small files: text, JSON and CSV, written whole or not at all; links instead of copies."""
 
+import codecs
 import csv
 import io
 import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from helpers.common.errors import CourseError
+from helpers.common.errors import CourseError, refusals
 
 # The project: its data/ and notebooks/ lie here.
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,16 +22,18 @@ def whole_file(path: Path | str) -> Iterator[Path]:
     """Yield a draft next to `path`, with its suffix, that takes its name when the block ends well.
 
     So the file is there whole or not at all: when the block raises, the draft is removed and what
-    was there before stays. Makes the folder when it is missing.
+    was there before stays. Makes the folder when it is missing. CourseError where the disk refuses.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".draft-{os.getpid()}-{path.name}")
-    try:
-        yield draft
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with refusals(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield draft
+            draft.replace(path)
+        finally:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -38,19 +42,67 @@ def write_text(path: Path, text: str) -> None:
         draft.write_text(text, encoding="utf-8", newline="")
 
 
-def read_csv(path: Path | str, columns: Sequence[str], open_=open) -> list[dict[str, str]]:
-    """Rows of a CSV file as dicts; CourseError when it is missing or lacks one of `columns`.
+def read_text(path: Path | str, open_=open) -> str:
+    """Text of a file in UTF-8, with or without a byte order mark; line ends as they are.
 
-    `open_` opens a path ("rb") wherever it lies.
+    `open_` opens a path ("rb") wherever it lies. CourseError with one line for a file that is
+    missing, cannot be read, or is no such text: UTF-16, Latin-1, bytes of zero.
     """
     try:
-        with io.TextIOWrapper(open_(str(path), "rb"), "utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
+        with refusals(path), open_(str(path), "rb") as file:
+            data = file.read()
     except FileNotFoundError:
         raise CourseError(f"{path}: missing; run the lesson that writes its folder") from None
-    if lacking := [name for name in columns if name not in (reader.fieldnames or ())]:
-        raise CourseError(f"{path}: no column {lacking[0]!r}; its columns must be {columns}")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise CourseError(f"{path}: UTF-16; save it as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise CourseError(f"{path}: line {line}: not UTF-8; save it as UTF-8") from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise CourseError(f"{path}: line {line}: a zero byte; no text file, save it again")
+    return text
+
+
+def read_json(path: Path | str, open_=open) -> Any:
+    """What a JSON file holds; CourseError with the line where it is no JSON."""
+    text = read_text(path, open_)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise CourseError(
+            f"{path}: line {error.lineno}: no JSON ({error.msg}); write it again"
+        ) from None
+    except (RecursionError, ValueError):  # ValueError: an integer of thousands of digits
+        raise CourseError(f"{path}: no JSON that can be read; write it again") from None
+
+
+def read_csv(path: Path | str, columns: Sequence[str], open_=open) -> list[dict[str, str]]:
+    """Rows of a CSV file as dicts, blank lines left out.
+
+    Raises:
+        CourseError: as `read_text`; one of `columns` is missing; a row has more or fewer cells
+            than there are columns; a quote is not closed.
+    """
+    text = read_text(path, open_)
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        if lacking := [name for name in columns if name not in (reader.fieldnames or ())]:
+            wanted = ", ".join(columns)
+            raise CourseError(f"{path}: no column {lacking[0]!r}; its columns must be {wanted}")
+        rows = []
+        for row in reader:
+            if None in row or None in row.values():
+                wanted = len(reader.fieldnames or ())
+                raise CourseError(
+                    f"{path}: line {reader.line_num}: not {wanted} cells, as the header has; "
+                    "correct it"
+                )
+            rows.append(row)
+    except csv.Error as error:
+        raise CourseError(f"{path}: line {reader.line_num}: no CSV ({error}); correct it") from None
     return rows
 
 

@@ -1,5 +1,6 @@
 """Child processes that find this code, and that end when their parent does."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -42,6 +43,22 @@ def child_process(
         process.wait()
         assert process.stdin is not None  # a pipe
         process.stdin.close()
+
+
+def end_with_pool() -> None:
+    """End this worker of a pool when the process that made the pool dies, however it dies.
+
+    For the pool's `initializer`. A worker left alone would sleep for ever, and write once more
+    into what the next run has cleared.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # a worker has one
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def end_with_parent(code: int) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from helpers.common.commands import ended
 from helpers.common.errors import CourseError
 from helpers.course.notebooks import find_root, lessons
 from helpers.course.parameters import DEFAULTS
@@ -32,14 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(line_buffering=True)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _stop)
-    try:
-        return options.do(find_root(), options)
-    except CourseError as error:
-        print(f"CourseError: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt as stopped:
-        print(str(stopped) or "Stopped.", file=sys.stderr)
-        return 130
+    place = getattr(options, "workspace", "data")
+    return ended(lambda: options.do(find_root(), options), place, "Stopped.")
 
 
 def _parser() -> argparse.ArgumentParser:

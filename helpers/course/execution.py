@@ -94,7 +94,9 @@ def _register_engine() -> None:
                     progress.source = cell.source
 
             # Sockets as files that only this user can open; the names must stay short.
-            private = tempfile.mkdtemp(prefix="course-")
+            # Of a socket's path, 107 characters fit into the system's call.
+            place = tempfile.gettempdir()
+            private = tempfile.mkdtemp(prefix="course-", dir="/tmp" if len(place) > 60 else place)
             manager = AsyncKernelManager(
                 kernel_name="python3",
                 kernel_spec_manager=ThisPython(),

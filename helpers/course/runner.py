@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -180,7 +181,10 @@ def _run_lesson(
     except Exception as error:  # of the cell, or the kernel died or did not start
         failed = _failure(progress, error)
     if draft.exists():
-        draft.replace(done)
+        with suppress(CourseError):  # cut short, on a full disk: the one of before stays
+            read_notebook(draft)
+            draft.replace(done)
+        draft.unlink(missing_ok=True)
     state = {
         "lesson": name,
         "status": "failed" if failed else "done",

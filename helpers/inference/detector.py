@@ -6,6 +6,7 @@ what runs.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +80,9 @@ class Detector:
         """
         import supervision as sv
 
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise CourseError(
-                f"image: shape {image.shape}, {image.dtype}; give uint8 RGB [height, width, 3]"
-            )
+        _check_image(image)
+        if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+            raise CourseError(f"threshold: {threshold!r}; it must be a number from 0 to 1")
         yxyx, scores, classes = (t.numpy() for t in self.run(fit(image, *self.input_size)))
         keep = scores >= max(threshold, 1e-6)  # what pads the list scores 0
         class_ids = classes[keep].astype(int)
@@ -91,6 +91,16 @@ class Detector:
             confidence=scores[keep],
             class_id=class_ids,
             data={"class_name": np.array([self.labels.get(i, str(i)) for i in class_ids])},
+        )
+
+
+def _check_image(image: Any) -> None:
+    if not isinstance(image, np.ndarray):
+        raise CourseError(f"image: {type(image).__name__}; give a NumPy array, RGB")
+    right = image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8
+    if not right or not image.size:
+        raise CourseError(
+            f"image: shape {image.shape}, {image.dtype}; give uint8 RGB [height, width, 3]"
         )
 
 

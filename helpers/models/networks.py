@@ -17,6 +17,20 @@ from helpers.models.config import load_config
 WEIGHTS = "weights.npz"
 LABEL_MAP = "label_map.pbtxt"
 CONFIG = "config.yaml"
+# Bytes, unpacked: a ResNet-101 with all that training keeps has a tenth of it.
+_LARGEST_WEIGHTS = 4_000_000_000
+# What numpy and zipfile raise for archives that are damaged, encrypted, or none; TypeError: a
+# single array.
+_UNREADABLE = (
+    ValueError,
+    OSError,
+    EOFError,
+    TypeError,
+    BadZipFile,
+    zlib.error,
+    RuntimeError,
+    MemoryError,
+)
 
 
 def anchor_boxes(config) -> dict:
@@ -140,16 +154,26 @@ def named_weights(model) -> dict:
 def _read_weights(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path) as stored:
+            # An array of 20 GB fits into 2 MB of a file: ask for the sizes before unpacking.
+            claimed = sum(entry.file_size for entry in stored.zip.infolist())
+            if claimed > _LARGEST_WEIGHTS:
+                raise CourseError(
+                    f"{path}: {claimed / 1e9:.1f} GB unpacked, more than any detector of the "
+                    "course; train again"
+                )
             return {name: stored[name] for name in sorted(stored.files)}
     except FileNotFoundError:
         raise CourseError(f"{path}: missing; train first (lesson 06 or 07)") from None
-    except (ValueError, OSError, EOFError, TypeError, BadZipFile, zlib.error) as error:
-        # TypeError: a single array, which is no archive.
+    except CourseError:
+        raise
+    except _UNREADABLE as error:
         raise CourseError(f"{path}: unreadable ({error}); train again") from None
 
 
 def _assign_weights(model, stored: dict[str, np.ndarray], path: Path) -> None:
     weights = model.weights
+    if odd := [name for name, array in stored.items() if array.dtype.kind != "f"]:
+        raise CourseError(f"{path}: {odd[0]}: no decimal numbers in it; train again")
     if len(stored) != len(weights):
         raise CourseError(
             f"{path}: has {len(stored)} weights, the config's model {len(weights)}; "

@@ -19,6 +19,7 @@ import numpy as np
 from helpers.common.artifacts import artifact
 from helpers.common.errors import CourseError
 from helpers.common.files import write_csv
+from helpers.common.processes import end_with_pool
 from helpers.footage.roadside import backdrop, sprites
 from helpers.footage.roadside.view import (
     FAR,
@@ -143,7 +144,7 @@ def render_roadside(
         else:
             # Spawned, not forked: the caller may already run threads (Jupyter, TensorFlow).
             context = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            with ProcessPoolExecutor(workers, context, end_with_pool) as pool:
                 jobs = {pool.submit(_render_alone, spec, target): spec for spec in specs}
                 try:
                     for job in as_completed(jobs):

@@ -1,6 +1,7 @@
 """Archives from strangers: unpacked whole, or refused before anything is written."""
 
 import io
+import random
 import tarfile
 import zipfile
 
@@ -109,3 +110,25 @@ def test_archives_that_are_too_large_or_broken(tmp_path, monkeypatch):
     path.write_bytes(b"no zip")
     with pytest.raises(CourseError, match="broken archive"):
         archives.unpack(path, out)
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
+def test_a_flipped_byte_in_a_compressed_tar_is_seen_and_nothing_unpacked(tmp_path, kind):
+    path, out = tmp_path / f"some.tar.{kind}", tmp_path / "out"
+    with tarfile.open(path, f"w:{kind}") as bundle:
+        # Of bytes that do not compress: a flipped one is a wrong byte, not broken compression.
+        data = random.Random(0).randbytes(50_000)
+        info = tarfile.TarInfo("t/a")
+        info.size = len(data)
+        bundle.addfile(info, io.BytesIO(data))
+    whole = path.read_bytes()
+    archives.unpack(path, out)
+    assert (out / "a").read_bytes() == data
+    (out / "a").unlink()
+    out.rmdir()
+    spoilt = bytearray(whole)
+    spoilt[len(whole) // 2] ^= 1
+    path.write_bytes(spoilt)
+    with pytest.raises(CourseError, match=r"broken archive|no archive|not unpacked"):
+        archives.unpack(path, out)
+    assert not out.exists()

@@ -1,5 +1,6 @@
 import dataclasses
 import shutil
+import zipfile
 from types import SimpleNamespace
 
 import cv2
@@ -149,6 +150,36 @@ def write_array(folder):
         np.save(file, np.zeros(3))
 
 
+def write_words(folder):
+    np.savez(folder / WEIGHTS, **{"0000/kernel:0": np.array(["abc"])})
+
+
+def claim_20_gigabytes(folder):
+    """A file of a few bytes whose one array says that it is of 20 GB."""
+    head = {"descr": "<f4", "fortran_order": False, "shape": (5_000_000_000,)}
+    with zipfile.ZipFile(folder / WEIGHTS, "w") as bundle, bundle.open("a.npy", "w") as file:
+        np.lib.format.write_array_header_1_0(file, head)
+    data = bytearray((folder / WEIGHTS).read_bytes())
+    place = data.index(b"PK\x01\x02") + 24  # the size in the list of contents
+    data[place : place + 4] = (4_290_000_000).to_bytes(4, "little")
+    (folder / WEIGHTS).write_bytes(data)
+
+
+def mark(offset, value):
+    """Set two bytes of each entry in the archive's list: flags (8) or method (10)."""
+
+    def spoil(folder):
+        data = bytearray((folder / WEIGHTS).read_bytes())
+        for signature, shift in ((b"PK\x01\x02", offset), (b"PK\x03\x04", offset - 2)):
+            place = data.find(signature)
+            while place >= 0:
+                data[place + shift : place + shift + 2] = value.to_bytes(2, "little")
+                place = data.find(signature, place + 4)
+        (folder / WEIGHTS).write_bytes(data)
+
+    return spoil
+
+
 def other_config(**changes):
     def change(folder):
         config = models.load_config(folder / CONFIG)
@@ -166,6 +197,10 @@ def other_config(**changes):
         (flip_bytes, "unreadable"),
         (write_text, "unreadable"),
         (write_array, "unreadable"),
+        (write_words, "no decimal numbers in it"),
+        (claim_20_gigabytes, r"4\.3 GB unpacked, more than any detector"),
+        (mark(8, 1), "unreadable .*encrypted"),
+        (mark(10, 99), "unreadable .*not supported"),
         (other_config(task__model__head__num_convs=2), r"has \d+ weights, the config's model \d+"),
         (other_config(task__model__num_classes=4), r"shape \(.*do not belong together"),
     ],
@@ -175,6 +210,27 @@ def test_weights_that_cannot_be_used_are_named_in_one_line(copied, spoil, fault)
     with pytest.raises(CourseError, match=rf"{WEIGHTS}: .*{fault}") as error:
         load_detector(copied)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("image", "fault"),
+    [
+        (None, "image: NoneType; give a NumPy array"),
+        ([[1, 2, 3]], "image: list; give a NumPy array"),
+        (np.zeros((0, 0, 3), np.uint8), r"image: shape \(0, 0, 3\)"),
+        (np.zeros((8, 8), np.uint8), r"image: shape \(8, 8\)"),
+        (np.zeros((8, 8, 3), np.float32), "float32; give uint8"),
+    ],
+)
+def test_what_is_no_image_is_refused(trained, image, fault):
+    with pytest.raises(CourseError, match=fault):
+        trained.detector(image)
+
+
+@pytest.mark.parametrize("threshold", ["0.5", None, -0.1, 1.5, float("nan")])
+def test_what_is_no_threshold_is_refused(trained, picture, threshold):
+    with pytest.raises(CourseError, match=r"threshold: .*number from 0 to 1"):
+        trained.detector(picture, threshold=threshold)
 
 
 def test_an_ssd_has_no_proposals(trained, picture):
