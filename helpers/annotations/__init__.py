@@ -8,7 +8,9 @@ __getattr__, __dir__, __all__ = exports(
         "boxes": "Annotation Box problem",
         "voc": "read_voc write_voc",
         "folders": "images_in merged pair read_folder",
-        "formats": "read_annotations write_annotations",
+        "formats": "read_annotations survey",
+        "pictures": "Pictures",
+        "writing": "write_annotations",
         "label_map": "read_label_map write_label_map",
     },
 )

@@ -85,6 +85,15 @@ def problem(box: Box, width: float, height: float) -> str | None:
     return found and f"{found.value}; {found.fix}"
 
 
+def label_fault(label: str) -> str | None:
+    """Return what keeps `label` from being written into a file, or None."""
+    if not label.strip():
+        return "is empty"
+    if any(ord(c) < 32 or c in "\x7f\ufffe\uffff" or "\ud800" <= c <= "\udfff" for c in label):
+        return "has a control character"
+    return None
+
+
 def check_boxes(annotation: Annotation, file: str) -> None:
     """Raise CourseError at the first box that cannot be trained on; `file` is named in it."""
     for number, box in enumerate(annotation.boxes, 1):
@@ -99,6 +108,15 @@ def repaired(box: Box, width: float, height: float) -> Box | None:
     (x1, x2), (y1, y2) = sorted((box.xmin, box.xmax)), sorted((box.ymin, box.ymax))
     box = replace(box, xmin=max(x1, 0), ymin=max(y1, 0), xmax=min(x2, width), ymax=min(y2, height))
     return None if fault(box, width, height) else box
+
+
+def turned(box: Box, degrees: float) -> Box:
+    """Return the upright box around `box` turned about its centre by `degrees`."""
+    cos, sin = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
+    width, height = box.xmax - box.xmin, box.ymax - box.ymin
+    x, y = (box.xmin + box.xmax) / 2, (box.ymin + box.ymax) / 2
+    w, h = (width * cos + height * sin) / 2, (width * sin + height * cos) / 2
+    return replace(box, xmin=x - w, ymin=y - h, xmax=x + w, ymax=y + h)
 
 
 def iou(box: Box, other: Box) -> float:

@@ -1,61 +1,93 @@
 """Annotations as COCO json: images, boxes and categories of a whole dataset in one file."""
 
 import json
+import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from helpers.annotations.boxes import Annotation, Box
-from helpers.annotations.reading import Pictures, box_near, number, stated_size
+from helpers.annotations.boxes import Annotation, Box, pixels, turned
+from helpers.annotations.pictures import Pictures
+from helpers.annotations.reading import around, bad_line, box_near, label_of, number, stated_size
+from helpers.annotations.remarks import Note, Remark
 from helpers.common.errors import CourseError
-from helpers.common.files import write_text
+from helpers.common.files import read_json, write_text
 
 
-def read(file: Path, pictures: Pictures) -> list[Annotation]:
-    """Read a COCO json file; CourseError with the place in its lists."""
+def matches(file: Path, head: str) -> bool:
+    """Whether a file is COCO json, by its first 64 KiB: it lists images or boxes."""
+    return (
+        file.suffix.lower() == ".json"
+        and head.lstrip().startswith("{")
+        and re.search(r'"(images|annotations)"\s*:\s*\[', head) is not None
+    )
+
+
+def read(file: Path, pictures: Pictures, note: Note) -> Iterator[Annotation]:
+    """Read a COCO json file; CourseError for what is wrong with the file as a whole.
+
+    Crowds become difficult, but not the masks of single objects that CVAT exports as such.
+    """
     data = _load(file)
-
-    def field(group: str, index: int, name: str):
-        item = data[group][index]
-        value = item.get(name) if isinstance(item, dict) else None
-        if value is None or (name != "bbox" and not isinstance(value, int | str)):
-            raise CourseError(f"{file}: {group}[{index}]: no {name!r}; export the file again")
-        return value
-
-    labels = {
-        field("categories", i, "id"): str(field("categories", i, "name"))
-        for i in range(len(data["categories"]))
-    }
-    images: dict[object, tuple[str, int, int]] = {}
+    labels = _labels(data["categories"], file)
+    images: dict[str, tuple[str, int, int]] = {}
+    skipped: set[str] = set()
     taken: set[str] = set()
     for i, item in enumerate(data["images"]):
-        where = f"{file}: images[{i}]"
-        key, stated = field("images", i, "id"), str(field("images", i, "file_name"))
-        image = pictures.named(stated, stated_size(item, where), where)
-        if key in images or image[0] in taken:
-            raise CourseError(f"{where}: {stated!r}, id {key}: given twice; delete one")
+        where = f"images[{i}]"
+        try:
+            key, stated = _id(item, "id"), _field(item, "file_name", str)
+            if key in images or key in skipped:
+                raise CourseError(f"id {key} ({stated!r}) is given twice; delete one")
+        except CourseError as error:
+            bad_line(file, where, error, note)
+            continue
+        size = None
+        try:
+            size = stated_size(item)
+        except CourseError as error:
+            bad_line(file, where, error, note)
+        image = pictures.named(stated, size, file, where, note)
+        if image and image[0] in taken:
+            value = f"{stated!r} is {image[0]}, which is listed above"
+            note(Remark(str(file), where, "same picture twice", value, "delete one"))
+        if image is None or image[0] in taken:
+            skipped.add(key)
+            continue
         images[key] = image
         taken.add(image[0])
     boxes = defaultdict(list)
-    for i, item in enumerate(data["annotations"]):
-        where = f"{file}: annotations[{i}]"
-        key = field("annotations", i, "image_id")
-        category = field("annotations", i, "category_id")
-        if key not in images:
-            raise CourseError(f"{where}: image_id {key!r} is not in images; add it there")
-        if category not in labels:
-            raise CourseError(
-                f"{where}: category_id {category!r} is not in categories, which has "
-                f"{', '.join(map(str, labels))}; add it there"
-            )
-        xywh = field("annotations", i, "bbox")
-        if not isinstance(xywh, list) or len(xywh) != 4:
-            raise CourseError(f"{where}: bbox {xywh!r}; it must be [x, y, width, height]")
-        x, y, w, h = (number(value, f"{where}: bbox") for value in xywh)
-        _, width, height = images[key]
-        edges = (x, y, x + w, y + h)
-        boxes[key].append(box_near(labels[category], edges, width, height, **_flags(item)))
-    return [Annotation(*image, tuple(boxes[key])) for key, image in images.items()]
+    spoilt: set[str] = set()
+    objects = data["annotations"]
+    # A real crowd is the exception: where all are, a tool has written every mask as one.
+    all_crowds = all(isinstance(item, dict) and item.get("iscrowd") for item in objects)
+    for i, item in enumerate(objects):
+        where, key = f"annotations[{i}]", ""
+        try:
+            key = _id(item, "image_id")
+            if key in skipped:
+                continue
+            if key not in images:
+                raise CourseError(f"image_id {key} is not in images; add it there")
+            label = _label(item, labels)
+            _, width, height = images[key]
+            box = box_near(label, _edges(item), width, height, **_flags(item, all_crowds))
+            degrees = _rotation(item)
+        except CourseError as error:
+            bad_line(file, where, error, note)
+            spoilt.add(key)
+            continue
+        if degrees % 180:
+            box = turned(box, degrees)
+            value = f"{label} in {images[key][0]} is turned by {pixels(degrees)} degrees"
+            fix = "the upright box around it is taken: look whether it fits"
+            note(Remark(str(file), where, "rotated box", value, fix))
+        boxes[key].append(box)
+    for key, image in images.items():
+        # Of bad boxes alone nobody knows where the objects are: that is not an empty picture.
+        if boxes[key] or key not in spoilt:
+            yield Annotation(*image, tuple(boxes[key]))
 
 
 def write(annotations: Sequence[Annotation], path: Path, labels: Sequence[str]) -> None:
@@ -92,26 +124,84 @@ def _object(box: Box) -> dict:
     return item
 
 
-def _flags(item: Mapping) -> dict[str, bool]:
-    more = item["attributes"] if isinstance(item.get("attributes"), dict) else {}
-    return {
-        "difficult": bool(item.get("iscrowd")) or more.get("difficult") is True,
-        "truncated": more.get("truncated") is True,
-        "occluded": more.get("occluded") is True,
-    }
-
-
 def _load(file: Path) -> dict:
     """The file's contents: a dict with the three lists of COCO."""
-    try:
-        data = json.loads(file.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise CourseError(
-            f"{file}: line {error.lineno}: no JSON ({error.msg}); export it again"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise CourseError(f"{file}: not UTF-8 ({error}); export it again") from None
+    data = read_json(file)
     for name in ("images", "annotations", "categories"):
         if not isinstance(data, dict) or not isinstance(data.get(name), list):
             raise CourseError(f"{file}: no list {name!r}; export the objects as COCO json")
     return data
+
+
+def _labels(categories: list, file: Path) -> dict[str, str]:
+    """Id -> label; CourseError where an id has two names, since nobody knows which is meant."""
+    labels: dict[str, str] = {}
+    for i, item in enumerate(categories):
+        try:
+            key, label = _id(item, "id"), label_of(item.get("name"), "name")
+            if labels.setdefault(key, label) != label:
+                raise CourseError(f"id {key} is both {labels[key]!r} and {label!r}; delete one")
+        except CourseError as error:
+            raise CourseError(f"{file}: categories[{i}]: {error}") from None
+    return labels
+
+
+def _field(item: Any, name: str, kind: type) -> Any:
+    value = item.get(name) if isinstance(item, dict) else None
+    if not isinstance(value, kind):
+        raise CourseError(f"no {name!r}; export the file again")
+    return value
+
+
+def _id(item: Any, name: str) -> str:
+    """An id as text: 7, 7.0 and "7" are the same one."""
+    value = item.get(name) if isinstance(item, dict) else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise CourseError(f"no {name!r}; export the file again")
+    return str(value)
+
+
+def _label(item: dict, labels: Mapping[str, str]) -> str:
+    category = _id(item, "category_id")
+    if category not in labels:
+        known = ", ".join(labels)
+        raise CourseError(
+            f"category_id {category} is not in categories, which has {known}; add it there"
+        )
+    return labels[category]
+
+
+def _edges(item: dict) -> tuple[float, float, float, float]:
+    """The edges that "bbox" gives, or those around the polygons where there is no bbox."""
+    xywh, polygons = item.get("bbox"), item.get("segmentation")
+    if not xywh and isinstance(polygons, list) and polygons:
+        parts = [part if isinstance(part, list) else [part] for part in polygons]
+        flat = [number(value, "segmentation") for part in parts for value in part]
+        if len(flat) < 6 or len(flat) % 2:
+            raise CourseError("segmentation is no polygon; draw it again")
+        return around(zip(flat[::2], flat[1::2], strict=True))
+    if xywh is None:
+        raise CourseError("no 'bbox'; export the file again")
+    if not isinstance(xywh, list) or len(xywh) != 4:
+        raise CourseError("bbox is no list of four; it must be [x, y, width, height]")
+    x, y, w, h = (number(value, "bbox") for value in xywh)
+    return x, y, x + w, y + h
+
+
+def _rotation(item: dict) -> float:
+    """Degrees by which CVAT has turned the box about its centre."""
+    more = item.get("attributes")
+    return number(more.get("rotation") or 0, "rotation") if isinstance(more, dict) else 0.0
+
+
+def _flags(item: dict, all_crowds: bool) -> dict[str, bool]:
+    more = item["attributes"] if isinstance(item.get("attributes"), dict) else {}
+    mask = isinstance(item.get("segmentation"), dict)
+    single = mask and (all_crowds or "attributes" in item)
+    return {
+        "difficult": (bool(item.get("iscrowd")) and not single) or more.get("difficult") is True,
+        "truncated": more.get("truncated") is True,
+        "occluded": more.get("occluded") is True,
+    }

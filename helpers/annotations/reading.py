@@ -1,77 +1,19 @@
-"""What the readers of annotation formats share: the images they speak of, numbers, boxes."""
+"""What the readers of annotation formats share: numbers, sizes, labels and boxes."""
 
 import math
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
-from helpers.annotations.boxes import Box
-from helpers.annotations.folders import files_below, find_images, is_image
+from helpers.annotations.boxes import Box, label_fault
+from helpers.annotations.remarks import Note, Remark
 from helpers.common.errors import CourseError
-from helpers.common.images import image_size
 
-FORMATS = {
-    "voc": "Pascal VOC XML",
-    "vott_csv": "VoTT CSV",
-    "tfod_csv": "TFOD CSV",
-    "lisa_csv": "LISA CSV",
-    "coco": "COCO json",
-    "yolo": "YOLO txt",
-}
 # Pixels by which decimals that a tool has cut off may put an edge outside the image: YOLO with
 # six decimals up to 0.006 in an image of 8000 pixels, COCO with two decimals 0.01.
 _SLACK = 0.0101
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """The images that annotations may speak of: file name -> path, and the folder."""
-
-    folder: Path
-    by_name: Mapping[str, Path]
-    by_stem: Mapping[str, Path]
-
-    @classmethod
-    def of(cls, folder: Path) -> "Pictures":
-        """Collect the images of a folder, as `find_images` does; there may be none."""
-        try:
-            found = find_images(folder)
-        except CourseError:
-            # COCO and TFOD CSV may come without images; two images may not share a name.
-            if any(map(is_image, files_below(folder))):
-                raise
-            found = []
-        return cls(folder, {p.name: p for p in found}, {p.stem: p for p in found})
-
-    def find(self, stated: str, where: str, *, stem: bool = False) -> Path:
-        """Return the path of the image that an annotation calls `stated`; CourseError if none."""
-        known = self.by_stem if stem else self.by_name
-        name = _file_name(stated)
-        image = known.get(name) or known.get(unquote(name))
-        if image is None:
-            there = f"not among the {len(known)} in {self.folder.name}" if known else "not there"
-            raise CourseError(
-                f"{where}: image {stated!r} is {there}; correct the name, or add the image"
-            )
-        return image
-
-    def named(self, stated: str, size: tuple[int, int] | None, where: str) -> tuple[str, int, int]:
-        """Return name, width and height of an image, from its header where `size` is None."""
-        if size and not self.by_name:
-            return _file_name(stated), *size
-        image = self.find(stated, where)
-        return image.name, *(size or self.size(image))
-
-    @staticmethod
-    def size(image: Path) -> tuple[int, int]:
-        """Return width and height of an image upright, as tools show it to the annotator."""
-        size = image_size(image)
-        if size is None:
-            raise CourseError(f"{image}: not a readable image; replace it or delete it")
-        return size.upright
+# No picture has a longer side; what claims one has a damaged number.
+_LONGEST_SIDE = 1_000_000
 
 
 def box_near(label: str, edges: Sequence[float], width: int, height: int, **flags: bool) -> Box:
@@ -84,33 +26,58 @@ def box_near(label: str, edges: Sequence[float], width: int, height: int, **flag
     return Box(label, xmin, ymin, xmax, ymax, **flags)
 
 
-def number(value: Any, where: str) -> float:
-    """Return a finite number; CourseError for anything else."""
+def around(points: Iterable[Sequence[float]]) -> tuple[float, float, float, float]:
+    """Return the edges of the upright box around points (x, y): a polygon, a mask's outline."""
+    xs, ys = zip(*points, strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def number(value: Any, what: str) -> float:
+    """Return a finite number; CourseError, "<what>: … is no number", for anything else."""
     try:
         found = float(value)
         if math.isfinite(found) and not isinstance(value, bool):
             return found
     except (TypeError, ValueError, OverflowError):
         pass
-    raise CourseError(f"{where}: {value!r} is no number; correct it")
+    raise CourseError(f"{what}: {_short(value)} is no number; correct it")
 
 
-def stated_size(item: Mapping, where: str) -> tuple[int, int] | None:
-    """Return width and height, or None where one is missing or 0, as some tools leave them."""
-    if not (item.get("width") and item.get("height")):
+def stated_size(
+    item: Mapping, names: tuple[str, str] = ("width", "height")
+) -> tuple[int, int] | None:
+    """Return (width, height) in pixels, or None where one is missing or 0, as some tools leave it.
+
+    Raises CourseError for what is no number of pixels.
+    """
+    if not all(item.get(name) for name in names):
         return None
-    width, height = (int(number(item[key], f"{where}: {key}")) for key in ("width", "height"))
-    return (width, height) if width > 0 and height > 0 else None
+    width, height = (number(item[name], name) for name in names)
+    if not (0 <= width <= _LONGEST_SIDE and 0 <= height <= _LONGEST_SIDE):
+        raise CourseError(f"size {width:g} x {height:g} is impossible; correct it")
+    return (int(width), int(height)) if width >= 1 and height >= 1 else None
 
 
-def text_of(file: Path) -> str:
-    """Return the text of a file in UTF-8, without a byte order mark."""
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise CourseError(f"{file}: not UTF-8 ({error.reason}); save it as UTF-8") from None
+def label_of(value: Any, what: str) -> str:
+    """Return a label; CourseError where it is missing, or no file can hold it."""
+    label = value.strip("\r\n\t") if isinstance(value, str) else ""
+    if fault := label_fault(label):
+        stated = f" {label!r}" if label.strip() else ""
+        raise CourseError(f"{what}{stated} {fault}; write the object's label into it")
+    return label
 
 
-def _file_name(stated: str) -> str:
-    """The last part of a path as any system writes it."""
-    return re.split(r"[/\\]", stated.strip())[-1]
+def bad_line(file: Path, where: str, error: CourseError, note: Note) -> None:
+    """Hand a `CourseError` of this module to `note`, as the remark on a line or an object."""
+    value, _, fix = str(error).rpartition("; ")
+    note(Remark(str(file), where, "bad line", value, fix))
+
+
+def _short(value: Any) -> str:
+    """A value as text of at most 40 characters; not what is too large or deep to be one."""
+    if isinstance(value, list | dict):
+        return f"a {type(value).__name__}"
+    if isinstance(value, int) and abs(value) > 10**30:
+        return "a huge number"
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}…"

@@ -8,20 +8,58 @@ raises 0 to 1; RectLabel does not say. A shift by one pixel that nobody can prov
 files than it repairs.
 """
 
+import math
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from html import escape  # that of xml.sax.saxutils imports urllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from helpers.annotations.boxes import Annotation, Box, check_boxes, pixels
+from helpers.annotations.boxes import Annotation, Box, check_boxes, label_fault, pixels, turned
+from helpers.annotations.reading import bad_line, label_of, number, stated_size
+from helpers.annotations.remarks import Note, Remark, refuse
 from helpers.common.errors import CourseError
+from helpers.common.files import write_text
+
+if TYPE_CHECKING:  # pictures imports folders, which imports this module
+    from helpers.annotations.pictures import Pictures
 
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
 _FLAGS = ("difficult", "truncated", "occluded")
 _PASCAL = re.compile(r"The VOC20\d\d Database$")
 
 
-def read_voc(path: Path | str, *, origin: int | None = None) -> Annotation:
+def matches(file: Path, head: str) -> bool:
+    """Whether a file is Pascal VOC XML, by its first 64 KiB."""
+    text = re.sub(r"<!--.*?(-->|\Z)", "", head, flags=re.DOTALL)
+    root = re.search(r"<(?![?!])([^\s/>]+)", text)
+    return file.suffix.lower() == ".xml" and root is not None and root[1] == "annotation"
+
+
+def read(
+    file: Path, pictures: "Pictures", note: Note, *, origin: int | None = None
+) -> Iterator[Annotation]:
+    """Read an XML file: of the picture with its stem, else of that in <filename>.
+
+    As `read_voc`, but an object that cannot be used is noted and left out, and a size that is
+    missing or 0 is that of the picture.
+    """
+    bad: list[Remark] = []
+    found = _parsed(_bytes(file), file, origin, bad.append)
+    for remark in bad:
+        note(remark)
+    if not found.boxes and any(remark.where != "size" for remark in bad):
+        return  # Something is there, nobody knows where: that is not an empty picture.
+    stated = found.image if pictures.find(file.stem, file) is None else file.stem
+    size = (found.width, found.height) if found.width else None
+    if image := pictures.named(stated, size, file, note=note):
+        yield Annotation(*image, found.boxes)
+
+
+def read_voc(
+    path: Path | str, *, origin: int | None = None, note: Note | None = None
+) -> Annotation:
     """Read a Pascal VOC XML file as RectLabel, LabelImg, VoTT, CVAT and many others write it.
 
     Faulty boxes are returned as they are: `find_faults` reports them.
@@ -32,33 +70,56 @@ def read_voc(path: Path | str, *, origin: int | None = None) -> Annotation:
         origin: 0 takes the coordinates as edges; 1 as pixels counted from 1, the last one
             included, so that xmin and ymin lose 1. None decides by the file: 1 where <database>
             names a PASCAL challenge and no edge is 0, as it may be under a copied header; else 0.
+        note: gets each object that cannot be used, which is then left out; a size that is missing
+            is 0x0. None refuses both.
 
     Raises:
         CourseError: the file is missing, no XML, or lacks a size, a name or a coordinate.
     """
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise CourseError(f"{path}: missing; check the name of the folder") from None
-    return parse_voc(data, path, origin=origin)
+    if note is not None:
+        return _parsed(_bytes(path), path, origin, note)
+    return parse_voc(_bytes(path), path, origin=origin)
 
 
 def parse_voc(data: bytes, path: Path | str, *, origin: int | None = None) -> Annotation:
     """Return what `read_voc` does, from the bytes of a file; `path` is named in errors."""
+    found = _parsed(data, path, origin, _strict)
+    if not found.width:
+        raise CourseError(f"{path}: <size> missing or 0; write the picture's width and height")
+    return found
+
+
+def _strict(remark: Remark) -> None:
+    """Refuse all but a rotated box: the upright one around it is taken."""
+    if remark.kind != "rotated box":
+        refuse(remark)
+
+
+def _parsed(data: bytes, path: Path | str, origin: int | None, note: Note) -> Annotation:
+    """The contents of a file; width and height are 0 where it does not say them."""
     if origin not in (None, 0, 1):
         raise CourseError(f"origin: {origin!r}; it must be 0 or 1, or None")
-    root = _root(data, path)
-    size = root.find("size")
-    width, height = (int(_number(size, tag, f"{path}: size")) for tag in ("width", "height"))
+    root, file = _root(data, path), Path(path)
+    texts = {tag: (root.findtext(f"size/{tag}") or "").strip() for tag in ("width", "height")}
+    width, height = 0, 0
+    try:
+        width, height = stated_size(texts) or (0, 0)
+    except CourseError as error:
+        bad_line(file, "size", error, note)
     boxes = []
     for index, item in enumerate(root.iterfind("object"), 1):
-        where = f"{path}: object {index}"
-        label = item.findtext("name", "")
-        if not label.strip():
-            raise CourseError(f"{where}: <name> missing; write the object's label into it")
-        xmin, ymin, xmax, ymax = (_number(item.find("bndbox"), tag, where) for tag in _EDGES)
-        flags = {tag: _flag(item.findtext(tag)) for tag in _FLAGS}
-        boxes.append(Box(label, xmin, ymin, xmax, ymax, **flags))
+        where = f"object {index}"
+        try:
+            box, degrees = _box(item)
+        except CourseError as error:
+            bad_line(file, where, error, note)
+            continue
+        if degrees % 180:
+            box = turned(box, degrees)
+            value = f"{box.label} is turned by {pixels(degrees)} degrees"
+            fix = "the upright box around it is taken: look whether it fits"
+            note(Remark(str(file), where, "rotated box", value, fix))
+        boxes.append(box)
     if origin is None:
         database = (root.findtext("source/database") or "").strip()
         first = min((edge for box in boxes for edge in box.xyxy), default=1)
@@ -67,7 +128,6 @@ def parse_voc(data: bytes, path: Path | str, *, origin: int | None = None) -> An
         boxes = [replace(box, xmin=box.xmin - 1, ymin=box.ymin - 1) for box in boxes]
     # LabelImg on Windows may write a whole path into <filename>.
     image = re.split(r"[/\\]", (root.findtext("filename") or "").strip())[-1]
-    file = Path(path)
     return Annotation(image or f"{file.stem}.jpg", width, height, tuple(boxes), file.name)
 
 
@@ -75,9 +135,12 @@ def write_voc(annotation: Annotation, path: Path | str, *, check: bool = True) -
     """Write a Pascal VOC XML file; coordinates to 0.01 pixel, whole numbers without a point.
 
     Raises CourseError for a box that is inverted, empty or outside the image; `check=False`
-    writes it as it is, for the audit to find.
+    writes it as it is, for the audit to find. A name or label that XML cannot hold is refused.
     """
     path = Path(path)
+    for text in (annotation.image, *(box.label for box in annotation.boxes)):
+        if message := label_fault(text):
+            raise CourseError(f"{path.name}: {text!r} {message}; write a name or label into it")
     if check:
         check_boxes(annotation, path.name)
     lines = [
@@ -103,7 +166,7 @@ def write_voc(annotation: Annotation, path: Path | str, *, check: bool = True) -
             "    </bndbox>",
             "  </object>",
         ]
-    path.write_text("\n".join([*lines, "</annotation>", ""]), encoding="utf-8")
+    write_text(path, "\n".join([*lines, "</annotation>", ""]))
 
 
 def _root(data: bytes, path: Path | str):
@@ -121,7 +184,7 @@ def _root(data: bytes, path: Path | str):
     except DefusedXmlException as error:
         reason = type(error).__name__
         raise CourseError(f"{path}: XML that declares entities ({reason}); remove them") from None
-    except (ParseError, ValueError) as error:
+    except (ParseError, ValueError, LookupError, RecursionError) as error:
         raise CourseError(f"{path}: broken XML ({error}); export the file again") from None
     if root.tag != "annotation":
         raise CourseError(
@@ -130,13 +193,42 @@ def _root(data: bytes, path: Path | str):
     return root
 
 
-def _number(node, tag: str, where: str) -> float:
-    text = None if node is None else node.findtext(tag)
+def _bytes(path: Path | str) -> bytes:
     try:
-        return float(text or "")
-    except ValueError:
-        shown = "missing" if text is None else repr(text.strip())
-        raise CourseError(f"{where}: <{tag}> {shown}; it must be a number of pixels") from None
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise CourseError(f"{path}: missing; check the name of the folder") from None
+    except OSError as error:
+        raise CourseError(f"{path}: cannot be read ({error.strerror}); replace it") from None
+
+
+def _box(item) -> tuple[Box, float]:
+    """The box of an <object>, and the degrees by which it is turned about its centre.
+
+    CourseError, without the file, for what is no box.
+    """
+    label = label_of(item.findtext("name"), "<name>")
+    flags = {tag: _flag(item.findtext(tag)) for tag in _FLAGS}
+    edges, turned_edges = item.find("bndbox"), item.find("robndbox")
+    if edges is None and turned_edges is not None:
+        # As roLabelImg writes it; its angle is in radians.
+        x, y, w, h, angle = _numbers(turned_edges, ("cx", "cy", "w", "h", "angle"))
+        box = Box(label, x - w / 2, y - h / 2, x + w / 2, y + h / 2, **flags)
+        return box, math.degrees(angle)
+    xmin, ymin, xmax, ymax = _numbers(edges, _EDGES)
+    degrees = 0.0
+    for attribute in item.iterfind("attributes/attribute"):  # of CVAT
+        if attribute.findtext("name") == "rotation":
+            degrees = number(attribute.findtext("value"), "rotation")
+    return Box(label, xmin, ymin, xmax, ymax, **flags), degrees
+
+
+def _numbers(node, tags: Sequence[str]) -> list[float]:
+    texts = {tag: None if node is None else node.findtext(tag) for tag in tags}
+    for tag, text in texts.items():
+        if text is None:
+            raise CourseError(f"<{tag}> missing; it must be a number of pixels")
+    return [number((text or "").strip(), f"<{tag}>") for tag, text in texts.items()]
 
 
 def _flag(text: str | None) -> bool:

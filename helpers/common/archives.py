@@ -41,7 +41,7 @@ def unpack(archive: Path, folder: Path, name: str = "") -> None:
             devices, and more than 2 GB or 50 000 files; also for a file that is no archive, is cut
             off or fails its checksum.
     """
-    from tqdm.auto import tqdm
+    from helpers.common.progress import tqdm
 
     name = name or archive.name
     is_tar = tarfile.is_tarfile(archive)

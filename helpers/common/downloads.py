@@ -88,7 +88,7 @@ def wait_after(error: OSError, retry: Retry, name: str) -> Retry:
         OSError: `error`, when no try is left, when it will not pass (such as status 404), or when
             the host asks for over MAX_WAIT seconds.
     """
-    from tqdm.auto import tqdm
+    from helpers.common.progress import tqdm
 
     status, asked = _status(error), _asked_to_wait(error)
     passes = retry.is_retry("GET", status) if status else isinstance(error, _MAY_PASS)
@@ -134,7 +134,7 @@ def _size(path: Path) -> int:
 
 def _receive(session: requests.Session, address: str, part: Path, name: str):
     """Fetch what `part` lacks, or all of it where the host cannot resume; the answer's headers."""
-    from tqdm.auto import tqdm
+    from helpers.common.progress import tqdm
 
     have = _size(part)
     # Without compression: offsets count the bytes of the file.

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from helpers.common.errors import CourseError, refusals
 
@@ -25,7 +26,8 @@ def whole_file(path: Path | str) -> Iterator[Path]:
     was there before stays. Makes the folder when it is missing. CourseError where the disk refuses.
     """
     path = Path(path)
-    draft = path.with_name(f".draft-{os.getpid()}-{path.name}")
+    # Short, since the name itself may be as long as the disk allows.
+    draft = path.with_name(f".draft-{os.getpid()}-{crc32(os.fsencode(path.name)):08x}{path.suffix}")
     with refusals(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -79,6 +81,30 @@ def read_json(path: Path | str, open_=open) -> Any:
         raise CourseError(f"{path}: no JSON that can be read; write it again") from None
 
 
+def read_yaml(path: Path | str) -> Any:
+    """What a YAML file holds, every scalar as a word: a class may be called "no" or "1".
+
+    CourseError with the line where it is no YAML, and for what only attacks have: anchors that are
+    used again (a few lines of them unfold to gigabytes), and nesting of a hundred levels.
+    """
+    import yaml
+
+    text = read_text(path)
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.BaseLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent) or depth > 100:
+                where = f"line {event.start_mark.line + 1}"
+                raise CourseError(f"{path}: {where}: aliases or deep nesting; write it out plainly")
+        return yaml.load(text, Loader=yaml.BaseLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1}: " if mark else ""
+        raise CourseError(f"{path}: {line}no YAML; correct it or delete the file") from None
+
+
 def read_csv(path: Path | str, columns: Sequence[str], open_=open) -> list[dict[str, str]]:
     """Rows of a CSV file as dicts, blank lines left out.
 
@@ -95,9 +121,9 @@ def read_csv(path: Path | str, columns: Sequence[str], open_=open) -> list[dict[
         rows = []
         for row in reader:
             if None in row or None in row.values():
-                wanted = len(reader.fieldnames or ())
+                count = len(reader.fieldnames or ())
                 raise CourseError(
-                    f"{path}: line {reader.line_num}: not {wanted} cells, as the header has; "
+                    f"{path}: line {reader.line_num}: not {count} cells, as the header has; "
                     "correct it"
                 )
             rows.append(row)

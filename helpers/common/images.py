@@ -1,5 +1,9 @@
 """Images on the disk and in memory: size, decoding, shrinking, perceptual hash."""
 
+import io
+import os
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +16,12 @@ from helpers.common.errors import CourseError
 # PIL answers broken files with any of these, UnidentifiedImageError being an OSError.
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 _ORIENTATION = 0x0112  # the EXIF tag
+
+# Phones make 200 megapixels. More would fill the memory of a laptop: a gigabyte in colour.
+MEGAPIXELS = 400
+# PIL warns above this number, and raises DecompressionBombError above twice of it.
+Image.MAX_IMAGE_PIXELS = MEGAPIXELS * 1_000_000 // 2 - 1
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True)
@@ -44,8 +54,13 @@ class ImageSize:
 
 
 def image_size(path: Path | str) -> ImageSize | None:
-    """Size of an image from its header, without decoding it; None when it cannot be read."""
+    """Size of an image from its header, without decoding it; None when it cannot be read.
+
+    So it is for what is no file, such as a folder or a pipe, and above MEGAPIXELS.
+    """
     try:
+        if not os.path.isfile(path):
+            return None
         with Image.open(path) as image:
             return ImageSize.of(image)
     except UNREADABLE:
@@ -53,10 +68,20 @@ def image_size(path: Path | str) -> ImageSize | None:
 
 
 def decode_file(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
-    """The image of a file as OpenCV gives it by `flags` (BGR); None for what is no image."""
-    # Read through numpy, since imread cannot open names beyond ASCII on every platform.
-    data = np.fromfile(path, np.uint8) if Path(path).is_file() else np.empty(0)
-    return cv2.imdecode(data, flags) if data.size else None
+    """The image of a file as OpenCV gives it by `flags` (BGR).
+
+    None for what is no image, cannot be opened, or has MEGAPIXELS and more.
+    """
+    try:
+        if not os.path.isfile(path):
+            return None
+        # Read through numpy, since imread cannot open names beyond ASCII on every platform.
+        data = np.fromfile(path, np.uint8)
+        with suppress(OSError, SyntaxError, ValueError), Image.open(io.BytesIO(data.tobytes())):
+            pass  # OpenCV's own limit is far higher: a bomb is refused by its header
+        return cv2.imdecode(data, flags) if data.size else None
+    except (OSError, Image.DecompressionBombError, cv2.error):
+        return None
 
 
 def read_image(path: Path) -> np.ndarray:

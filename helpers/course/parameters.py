@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,9 @@ FRACTION = _rule("a number from 0 to 1", _share)
 THRESHOLD = _rule("a number from 0 to 1", _share, optional=False)
 SWITCH = _rule("True or False", lambda value: isinstance(value, bool), optional=False)
 TEXT = _rule("text in quotes", is_text)
+PATTERN = _rule(
+    'a regular expression in quotes, such as "(.+)_[0-9]+"', lambda v: isinstance(v, str)
+)
 NAMES = _rule('a list of names, such as ["crane"]', _names)
 
 # Every parameter of every lesson, but those of DEFAULTS, which have checks of their own.
@@ -81,6 +85,7 @@ RULES: dict[str, Rule] = {
     "count": COUNT,
     "min_sharpness": FRACTION,
     "near_copies": BITS,
+    "clip_pattern": PATTERN,
     # 03
     "labels": NAMES,
     "split": _split,
@@ -135,11 +140,15 @@ def check_dataset(dataset: str, root: Path, lesson: str = "course") -> str:
     names = list(dict.fromkeys([DEFAULTS["dataset"], *datasets.dataset_names()]))
     if dataset in names:
         return dataset
-    if is_text(dataset) and (path := root / Path(dataset).expanduser()).exists():
-        return str(path.resolve())
+    looked = ""
+    if is_text(dataset):
+        path = root / Path(dataset).expanduser()
+        if os.path.exists(path):  # unlike Path.exists, also of a name that is too long for a disk
+            return str(path.resolve())
+        looked = f" (not found, looked in {path}; relative paths count from the project's folder)"
     raise CourseError(
         f"{lesson}: dataset: {dataset!r}; {allowed(dataset, names)}, "
-        "or the path of a folder of your own"
+        f"or the path of a folder of your own{looked}"
     )
 
 

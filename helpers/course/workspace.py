@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from helpers.common.artifacts import MANIFEST
-from helpers.common.errors import CourseError
+from helpers.common.errors import CourseError, refusals
 from helpers.course.parameters import is_text
 
+_STATE = {"status", "source", "parameters", "seconds", "finished", "folders"}
 HOLDER = "COURSE_RUN"  # the process that holds the workspace, told to what it starts
 
 
@@ -29,9 +30,10 @@ def resolve_workspace(workspace: str | Path, root: Path, lesson: str = "course")
 def read_json(path: Path) -> dict:
     """Return the page in a JSON file; {} when there is none, or only part of one."""
     try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
+        page = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
+    return page if isinstance(page, dict) else {}
 
 
 def state_file(workspace: Path, lesson: str) -> Path:
@@ -50,8 +52,12 @@ def executed_file(workspace: Path, lesson: str) -> Path:
 
 
 def read_state(workspace: Path, lesson: str) -> dict:
-    """Return what the runner wrote of a lesson's last run, {} when it has not run."""
-    return read_json(state_file(workspace, lesson))
+    """Return what the runner wrote of a lesson's last run, {} when it has not run.
+
+    One that lacks something counts as none: the lesson then runs again.
+    """
+    state = read_json(state_file(workspace, lesson))
+    return state if state.keys() >= _STATE else {}
 
 
 def finished_folders(workspace: Path, lesson: str) -> list[str]:
@@ -66,7 +72,13 @@ def held(workspace: Path) -> Iterator[None]:
     The lock ends with the process that holds it, so a killed run leaves nothing to clear.
     A run that a lesson of the holder starts (build_missing) is let in.
     """
-    workspace.mkdir(parents=True, exist_ok=True)
+    try:
+        with refusals(workspace):
+            workspace.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError:  # below /proc, and on disks that are gone
+        raise CourseError(
+            f"workspace: {workspace}: no folder can be made there; choose another place"
+        ) from None
     with open(workspace / ".course.pid", "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,7 +10,8 @@ __getattr__, __dir__, __all__ = exports(
         "web": "collect_pictures",
         "decoding": "frame_index",
         "video": (
-            "VIDEO_SUFFIXES decode_frames read_frames sample_frames video_from_images video_info"
+            "VIDEO_SUFFIXES decode_frames read_frames readable_videos sample_frames "
+            "video_from_images video_info"
         ),
         "frames": "extract_frames",
         "roadside.scene": "render_roadside",

@@ -17,12 +17,12 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
-from helpers.annotations.folders import images_in
+from helpers.annotations.folders import SPLITS, images_in
 from helpers.common.archives import unpack
 from helpers.common.artifacts import artifact
 from helpers.common.downloads import download, mirror_address, mirror_folder
 from helpers.common.errors import CourseError
-from helpers.common.files import ROOT, write_csv
+from helpers.common.files import ROOT, read_csv, read_text, write_csv
 
 # One <name>.sha256 per set, as `sha256sum -c` reads it: a table rather than one digest over
 # all, because it can say which file is wrong, and which files of an archive are used at all.
@@ -42,7 +42,8 @@ class Dataset:
         sha256: of an archive that its host never repacks. Of others each file used is verified,
             by CHECKSUMS.
         images, annotations: their folders in the mirror.
-        author_split: lists of images in the mirror, for training and for validation.
+        author_split: lists of images in the mirror, for training, for validation, and for a test
+            if there is one: a name a line, or a CSV file with a column "filename".
         clips: first and last frame number of each clip.
         held_out: clips that the course keeps for validation when it splits by clip.
     """
@@ -104,8 +105,8 @@ def fetch_dataset(name: str, folder: Path) -> dict:
     """Bring a dataset into the layout of `01_images`, from the mirror or its public address.
 
     Writes images/, annotations/, sources.csv, and where they exist groups.csv (clips) and
-    author_split.csv. A download that broke off resumes where it stopped, also in a later call
-    for the same workspace.
+    split.csv (the author's sides). A download that broke off resumes where it stopped, also in a
+    later call for the same workspace.
 
     Returns:
         The path of the folder.
@@ -118,16 +119,17 @@ def fetch_dataset(name: str, folder: Path) -> dict:
     places = {dataset.images: "images", dataset.annotations: "annotations"}
     for place in places.values():
         (folder / place).mkdir()
-    with verified_files(dataset, folder.parent, mirror_address()) as (files, ours):
+    # Unpacked in the draft, which the next call removes if this one is killed.
+    with verified_files(dataset, folder.parent, mirror_address(), folder) as (files, ours):
         for relative, path in files.items():
             if target := places.get(relative.split("/")[0]):
                 # What was unpacked is ours to move; a mirror may lie on a stick, and is not.
                 take = os.replace if ours else shutil.copyfile
                 take(path, folder / target / path.name)
         listed = [
-            {"image": image if image.endswith(".jpg") else f"{image}.jpg", "split": side}
-            for side, name in zip(("train", "val"), dataset.author_split, strict=False)
-            for image in files[name].read_text().split()
+            {"image": image, "split": side}
+            for side, name in zip(SPLITS, dataset.author_split, strict=False)
+            for image in _listed(files[name])
         ]
     images = [path.name for path in images_in(folder / "images")]
     source = {"licence": dataset.licence, "origin": dataset.source}
@@ -139,9 +141,16 @@ def fetch_dataset(name: str, folder: Path) -> dict:
         write_csv(folder / "groups.csv", ("image", "clip"), groups)
         counts["clips"] = len({row["clip"] for row in groups})
     if listed:
-        write_csv(folder / "author_split.csv", ("image", "split"), listed)
+        write_csv(folder / "split.csv", ("image", "split"), listed)
         counts["author_split"] = len(listed)
     return counts
+
+
+def _listed(path: Path) -> list[str]:
+    """Names of the images in an author's list, in its order."""
+    if path.suffix == ".csv":  # with a row for each box
+        return list(dict.fromkeys(row["filename"] for row in read_csv(path, ("filename",))))
+    return [f"{name.removesuffix('.jpg')}.jpg" for name in read_text(path).split()]
 
 
 def _clip(clips: Mapping[str, Sequence[int]], image: str) -> str:
@@ -154,18 +163,19 @@ def _clip(clips: Mapping[str, Sequence[int]], image: str) -> str:
 
 @contextmanager
 def verified_files(
-    dataset: Dataset, downloads: Path, mirror: str
+    dataset: Dataset, downloads: Path, mirror: str, scratch: Path
 ) -> Iterator[tuple[dict[str, Path], bool]]:
     """The files of a dataset, for a while (name in the mirror -> path), and if they may be moved.
 
-    What is fetched or unpacked for it lies in `downloads`. `mirror` is a folder, an address or "".
+    What is fetched for it lies in `downloads`, what is unpacked in a folder in `scratch`. `mirror`
+    is a folder, an address or "".
     """
     found, layout = find_archive(dataset, downloads, mirror)
     try:
-        with tempfile.TemporaryDirectory(dir=downloads, prefix=".fetch-") as scratch:
+        with tempfile.TemporaryDirectory(dir=scratch, prefix=".fetch-") as place:
             if packed := found.is_file():
-                unpack(found, Path(scratch) / "unpacked", dataset.archive_name)
-                found = Path(scratch) / "unpacked"
+                unpack(found, Path(place) / "unpacked", dataset.archive_name)
+                found = Path(place) / "unpacked"
             yield files_used(dataset, found, layout), packed
     except Exception:  # not Ctrl-C, after which the next call resumes
         forget_download(dataset, downloads)
@@ -240,7 +250,7 @@ def files_used(
     Raises:
         CourseError: one is missing, or not the one the course was made with.
     """
-    from tqdm.auto import tqdm
+    from helpers.common.progress import tqdm
 
     expected = checksums(dataset)
     names = list(expected)

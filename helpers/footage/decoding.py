@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from helpers.common.errors import CourseError
+from helpers.footage.hdr import hdr_kind
 
 if TYPE_CHECKING:
     import av
 
 # Containers of footage. What else FFmpeg would open under a video's name is refused: pictures,
 # subtitles, and playlists, which could make it read other files.
-_FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg"
+_FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,mxf,dv"
 _JUMP = 16  # packets: leaving out fewer does not pay for emptying the decoder
 _SEEK = 256  # packets: fewer are read over
 _LAG = 32  # packets: an error can show up that much later, when several threads decode
@@ -48,12 +49,14 @@ class FrameIndex:
         rotation: degrees clockwise that turn a stored picture upright: 0, 90, 180 or 270.
         announced: how many frames the header promises, 0 where it does not say.
         packets: what `read` finds frames by; None where timestamps cannot be trusted.
+        hdr: "HLG" or "PQ" for an HDR video, else "".
     """
 
     times: np.ndarray
     rotation: int
     announced: int
     packets: Packets | None
+    hdr: str = ""
 
     @property
     def variable(self) -> bool:
@@ -71,20 +74,22 @@ def frame_index(path: Path | str) -> FrameIndex:
     turned, listed = rotation(path), []
     with opened(path) as (file, stream):
         base, rate, announced = float(stream.time_base), frame_rate(stream), stream.frames
+        hdr = hdr_kind(stream.codec_context.color_trc)
         # AVI keeps no timestamps: FFmpeg guesses, and wrongly where frames are reordered.
         trusted = file.format.name != "avi"
         for packet in packets_of(file, stream):
             listed.append((packet.dts, packet.pts, packet.is_keyframe, not packet.is_discard))
     dts, pts, key, shown = (np.array(column) for column in zip(*listed, strict=True))
     if None in dts or None in pts or (np.diff(dts) <= 0).any():
-        return FrameIndex(np.arange(sum(shown)) / rate, turned, announced, None)
+        return FrameIndex(np.arange(sum(shown)) / rate, turned, announced, None, hdr)
     order = np.argsort(pts, kind="stable")
     order = order[shown[order]]
     number = np.full(len(pts), -1)
     number[order] = np.arange(len(order))
     times = (pts[order] - pts[order][:1]) * base
     trusted = trusted and (np.diff(times) > 0).all()
-    return FrameIndex(times, turned, announced, Packets(dts, pts, number, key) if trusted else None)
+    packets = Packets(dts, pts, number, key) if trusted else None
+    return FrameIndex(times, turned, announced, packets, hdr)
 
 
 def read(
@@ -299,4 +304,6 @@ def rotation(path: Path | str) -> int:
 
 def frame_rate(stream) -> float:
     """Frames per second, the mean where the rate varies."""
-    return float(stream.average_rate or stream.guessed_rate or 30)
+    # The time base of a raw stream may pass for its rate.
+    rates = (stream.average_rate, stream.guessed_rate, stream.base_rate)
+    return float(next((rate for rate in rates if rate and rate <= 1000), 30))

@@ -3,45 +3,36 @@
 import os
 import shutil
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from helpers.annotations.boxes import Annotation, Box
-from helpers.annotations.folders import images_in, natural
+from helpers.annotations.boxes import Annotation
+from helpers.annotations.clips import Clips, recordings_of
+from helpers.annotations.remarks import Note, Remark
 from helpers.annotations.voc import write_voc
 from helpers.common.artifacts import artifact
 from helpers.common.errors import CourseError
-from helpers.common.files import link, read_csv, write_csv
-from helpers.common.images import decode_file, phash
-from helpers.common.sampling import evenly
+from helpers.common.files import read_csv, write_csv
+from helpers.common.images import phash
 from helpers.footage import video
 from helpers.footage.decoding import FrameIndex, frame_index, read
-from helpers.footage.video import VIDEO_SUFFIXES
-
-COLUMNS = ("image", "clip", "frame", "time", "sharpness", "phash")
-DROPPED_COLUMNS = ("thumbnail", "clip", "frame", "time", "sharpness", "phash", "reason", "detail")
-BLURRED, NEAR_COPY, DAMAGED = "blurred", "near-copy", "damaged"
-_BOX_COLUMNS = ("frame", "label", "xmin", "ymin", "xmax", "ymax")
-_THUMBNAIL = 240  # pixels: the longer side
-
-
-def sharpness(image: np.ndarray) -> float:
-    """Variance of the Laplacian of a BGR or grey uint8 image: low means blurred.
-
-    The value depends on what the image shows: compare frames of one clip, not of two roads.
-    Source: Pech-Pacheco et al., Diatom autofocusing in brightfield microscopy, ICPR 2000.
-    """
-    grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-    edges = cv2.Laplacian(grey, cv2.CV_16S, ksize=1)
-    # In OpenCV: numpy's var() makes 64-bit numbers of them first, and takes eight times as long.
-    mean = cv2.sumElems(edges)[0] / edges.size
-    return cv2.norm(edges, cv2.NORM_L2SQR) / edges.size - mean**2
+from helpers.footage.ground_truth import GroundTruth, read_ground_truth
+from helpers.footage.photos import take_photos
+from helpers.footage.stepping import Limits, Step
+from helpers.footage.takes import (
+    COLUMNS,
+    DAMAGED,
+    DROPPED_COLUMNS,
+    Take,
+    judged,
+    sharpness,
+    write_jpeg,
+)
 
 
 @artifact("extract_frames")
@@ -55,15 +46,18 @@ def extract_frames(
     max_frames: int | None = None,
     min_sharpness: float | None = None,
     near_copies: int | None = None,
+    clip_pattern: str | None = None,
 ) -> dict:
     """Make `02_frames` from `01_images`: frames of clips as JPEG, or photos as they are.
 
     Args:
         source: `01_images`, a folder with `clips/` or `images/`. Where `<clip>.boxes.csv` gives
-            the ground truth, each frame gets an XML file with all its boxes.
+            the ground truth, each frame gets an XML file with all its boxes. Where
+            `<clip>.frames.csv` lists the frames that are annotated, only those are taken.
         folder: the output.
-        every: take every n-th frame of each video. At most one of `every`, `seconds` and `count`
-            may be given; none means every frame.
+        every: take every n-th frame of each video; of annotated frames those that lie at least so
+            many apart. At most one of `every`, `seconds` and `count` may be given; none means
+            every frame.
         seconds: take the frame nearest to 0, 1, 2 … times so many seconds, by the times that the
             video gives its frames. They need not be evenly spaced.
         count: take so many frames of each video, spread evenly from the first to the last.
@@ -74,14 +68,18 @@ def extract_frames(
             fog is less sharp than one in sunshine, however still the camera.
         near_copies: drop a frame when at most so many of the 64 bits of its hash differ from
             those of the last frame kept of its clip.
+        clip_pattern: a regular expression whose first group is the clip, searched in the names of
+            the videos or photos; "" makes each a clip of its own. None finds out, as
+            `recordings_of` and `clips_of` do.
 
-    Photos have no times: all of them are taken, or `max_frames`. Those that `groups.csv` puts
-    into one clip are compared with each other as frames are.
+    Photos have no times: all of them are taken, or `max_frames`. Those of one clip are compared
+    with each other as frames are. The clips of `groups.csv` go before all others.
 
-    Writes `images/`, `annotations/`, `frames.csv` (times in seconds since the clip's first
-    frame), `dropped.csv` with the reason ("blurred", "near-copy", "damaged"), and in `dropped/`
-    a thumbnail of each. A damaged video is used as far as it can be decoded; that, turned phone
-    clips and varying frame rates are said.
+    Writes `images/`, `annotations/`, `frames.csv` (times in seconds since the video's first
+    frame), `dropped.csv` with the reason ("blurred", "near-copy", "damaged"), in `dropped/` a
+    thumbnail of each, and remarks.csv with what could not be used, after the remarks of
+    `source`. A damaged video is used as far as it can be decoded; that, turned phone clips,
+    varying frame rates and HDR are said.
 
     Returns:
         The path of the folder.
@@ -89,119 +87,87 @@ def extract_frames(
     Raises:
         CourseError: no video can be read, or a parameter cannot be used.
     """
-    _check(every, seconds, count, max_frames, min_sharpness, near_copies)
+    step = Step(every, seconds, count, max_frames)
+    limits = Limits(min_sharpness, near_copies)
+    step.check()
+    limits.check()
     source, folder = Path(source), Path(folder)
     for name in ("images", "annotations", "dropped"):
         (folder / name).mkdir()
-    limits = _Limits(min_sharpness or 0, -1 if near_copies is None else near_copies)
+    remarks: list[Remark] = []
     if (source / "clips").is_dir():
-        step = (every, seconds, count, max_frames)
-        takes, counts = _from_videos(source / "clips", folder, step, limits)
+        how = (step, limits, clip_pattern, remarks.append)
+        takes, counts = _from_videos(source / "clips", folder, *how)
     elif (source / "images").is_dir():
-        takes, counts = _from_photos(source, folder, max_frames, limits)
+        how = (step, limits, clip_pattern, remarks.append)
+        takes, counts = take_photos(source, folder, *how)
     else:
         raise CourseError(f"{source}: neither clips/ nor images/ in it; run lesson 01 first")
     kept = [take for take in takes if not take.reason]
     dropped = [take for take in takes if take.reason]
-    write_csv(folder / "frames.csv", COLUMNS, map(_row, kept))
-    write_csv(folder / "dropped.csv", DROPPED_COLUMNS, map(_dropped_row, dropped))
-    for name in ("sources.csv", "author_split.csv"):
+    write_csv(folder / "frames.csv", COLUMNS, (take.row() for take in kept))
+    write_csv(folder / "dropped.csv", DROPPED_COLUMNS, (take.dropped_row() for take in dropped))
+    for name in ("sources.csv", "split.csv"):
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
+    _write_remarks(source, folder, remarks)
     return {"frames": len(kept), **counts, **Counter(take.reason for take in dropped)}
 
 
-class _Limits(NamedTuple):
-    """What a frame must reach: a part of its clip's median sharpness, and over so many bits."""
-
-    sharpness: float
-    bits: int
-
-
-class _Take(NamedTuple):
-    """A frame or photo that was looked at. `reason` is empty for what is kept."""
-
-    image: str
-    clip: str
-    frame: int | None = None
-    time: float | None = None
-    sharpness: float | None = None
-    phash: int | None = None
-    reason: str = ""
-    detail: str = ""
-
-    @property
-    def number(self) -> int:
-        """The number of a video's frame; photos have none."""
-        assert self.frame is not None
-        return self.frame
-
-
-def _check(every, seconds, count, max_frames, min_sharpness, near_copies) -> None:
-    steps = {"every": every, "seconds": seconds, "count": count}
-    given = {name: value for name, value in steps.items() if value is not None}
-    if len(given) > 1:
-        text = ", ".join(f"{name}={value!r}" for name, value in given.items())
-        raise CourseError(f"{text}: give one of every, seconds and count, not {len(given)}")
-    for name, value, fits, rule in (
-        ("every", every, _is_count, "a whole number from 1"),
-        ("count", count, _is_count, "a whole number from 1"),
-        ("seconds", seconds, lambda v: 0 < v < np.inf, "a number above 0, such as 0.5"),
-        ("max_frames", max_frames, lambda v: v >= 1, "at least 1, or None"),
-        ("min_sharpness", min_sharpness, lambda v: 0 <= v <= 1, "0 to 1, a part of the median"),
-        ("near_copies", near_copies, lambda v: 0 <= v <= 64, "0 to 64 differing bits"),
-    ):
-        if value is not None and not fits(value):
-            raise CourseError(f"{name}: {value!r}; it must be {rule}")
-
-
-def _is_count(value) -> bool:
-    return isinstance(value, int) and value >= 1
+def _write_remarks(source: Path, folder: Path, remarks: list[Remark]) -> None:
+    """Write remarks.csv: what `source` has, and what came up here, of which a few are printed."""
+    table = source / "remarks.csv"
+    rows = read_csv(table, Remark._fields) if table.is_file() else []
+    for remark in remarks[:3]:
+        print(f"{remark}.")
+    if len(remarks) > 3:
+        print(f"All {len(remarks)} such remarks are in remarks.csv.")
+    if rows or remarks:
+        every = [*rows, *(remark._asdict() for remark in remarks)]
+        write_csv(folder / "remarks.csv", Remark._fields, every)
 
 
 def _from_videos(
-    clips: Path, folder: Path, step: tuple, limits: _Limits
-) -> tuple[list[_Take], dict]:
+    clips: Path, folder: Path, step: Step, limits: Limits, pattern: str | None, note: Note
+) -> tuple[list[Take], dict]:
     """The frames of all videos in a folder, written, and counts for the manifest."""
-    from tqdm.auto import tqdm
+    from helpers.common.progress import tqdm
 
-    videos = _videos_in(clips)
-    listing = tqdm(videos, desc="list frames", unit="clip", leave=False)
-    abouts = {path: frame_index(path) for path in listing}
-    plans = {path: _chosen(about.times, *step) for path, about in abouts.items()}
-    # Before the long part: a wrong number in one of them ends it.
-    truths = {path: _read_boxes(path.with_name(f"{path.stem}.boxes.csv")) for path in videos}
-    takes: list[_Take] = []
+    abouts = _indexed(_videos_in(clips), note)
+    # Before the long part: what is wrong with a table ends it.
+    truths = {p: read_ground_truth(p, len(about.times), note) for p, about in abouts.items()}
+    recordings = _recordings(abouts, pattern)
+    plans = {p: step.chosen(about.times, _annotated(truths[p])) for p, about in abouts.items()}
+    takes: list[Take] = []
     notes: defaultdict[str, dict] = defaultdict(dict)
     annotated = 0
     with tqdm(total=sum(map(len, plans.values())), desc="frames", unit="frame") as bar:
         for path, about in abouts.items():
             for text in _peculiarities(about):
                 tqdm.write(f"{path.name}: {text}")
-            found, size = _write_frames(path, about, plans[path], folder, bar)
-            judged = list(_judged(found, limits, folder))
+            clip = recordings.of[path.name]
+            found, size = _write_frames(path, clip, about, plans[path], folder, bar)
+            of_video = list(judged(found, limits, folder))
             if (truth := truths[path]) is not None:
-                annotated += _annotate(truth, folder, judged, size)
-            takes += judged
-            if early := _early_end(about, judged):
+                annotated += _annotate(truth, folder, of_video, size)
+            takes += of_video
+            if early := _early_end(about, of_video):
                 notes["short"][path.name] = early
                 tqdm.write(f"{path.name}: {early}; kept what could be read")
             if about.rotation:
                 notes["turned"][path.name] = about.rotation
+            if about.hdr:
+                notes["hdr"][path.name] = about.hdr
     if all(take.reason == DAMAGED for take in takes):
         raise CourseError(f"{clips}: no frame could be read; check that the videos play")
-    counts: dict = {"clips": len(videos), "annotated": annotated, **notes}
+    counts: dict = {"clips": len(set(recordings.of.values())), "annotated": annotated, **notes}
     if variable := [path.name for path, about in abouts.items() if about.variable]:
         counts["variable_rate"] = variable
-    return takes, counts
+    return takes, counts | {"clip_rule": recordings.rule}
 
 
 def _videos_in(clips: Path) -> list[Path]:
-    found = (p for p in clips.iterdir() if not p.name.startswith("."))
-    videos = natural(p for p in found if p.suffix.lower() in VIDEO_SUFFIXES)
-    if not videos:
-        kinds = ", ".join(VIDEO_SUFFIXES)
-        raise CourseError(f"{clips}: no video in it; expected files ending in {kinds}")
+    videos = video.videos_in(clips)
     stems: dict[str, Path] = {}
     for path in videos:
         if (other := stems.setdefault(path.stem, path)) != path:
@@ -209,18 +175,45 @@ def _videos_in(clips: Path) -> list[Path]:
     return videos
 
 
-def _annotate(
-    truth: dict[int, list[Box]], folder: Path, takes: list[_Take], size: tuple[int, int]
-) -> int:
+def _indexed(videos: Sequence[Path], note: Note) -> dict[Path, FrameIndex]:
+    """The frames that each video lists; one that cannot be read is noted and left out."""
+    from helpers.common.progress import tqdm
+
+    abouts = {}
+    fault = None
+    for path in tqdm(videos, desc="list frames", unit="clip", leave=False):
+        try:
+            abouts[path] = frame_index(path)
+        except CourseError as error:
+            fault = error
+            value, _, fix = str(error).removeprefix(f"{path}: ").partition("; ")
+            note(Remark(path.name, "", "not used", value, fix))
+    if fault and not abouts:
+        raise fault
+    return abouts
+
+
+def _annotated(truth: GroundTruth | None) -> Collection[int] | None:
+    """The frames to choose from, where only some are annotated."""
+    return truth.frames or None if truth is not None else None
+
+
+def _recordings(abouts: Mapping[Path, FrameIndex], pattern: str | None) -> Clips:
+    return recordings_of({p.name: float(about.times[-1]) for p, about in abouts.items()}, pattern)
+
+
+def _annotate(truth: GroundTruth, folder: Path, takes: list[Take], size: tuple[int, int]) -> int:
     """Write the ground truth of the frames kept of a video; how many files."""
-    kept = [take for take in takes if not take.reason]
-    for take in kept:
-        annotation = Annotation(take.image, *size, tuple(truth[take.number]))
-        write_voc(annotation, folder / f"annotations/{Path(take.image).stem}.xml")
-    return len(kept)
+    known = [take for take in takes if not take.reason and truth.knows(take.number)]
+    for take in known:
+        annotation = Annotation(take.image, *size, tuple(truth.boxes.get(take.number, ())))
+        # A box that is outside or empty is for the audit of lesson 03, as those of pictures are.
+        xml = folder / f"annotations/{Path(take.image).stem}.xml"
+        write_voc(annotation, xml, check=False)
+    return len(known)
 
 
-def _early_end(about: FrameIndex, takes: list[_Take]) -> str:
+def _early_end(about: FrameIndex, takes: list[Take]) -> str:
     """Where a video breaks off that holds less than it should; "" for a whole one."""
     whole = [take.number for take in takes if take.reason != DAMAGED]
     lost = len(whole) < len(takes) and (not whole or whole[-1] < takes[-1].number)
@@ -230,25 +223,11 @@ def _early_end(about: FrameIndex, takes: list[_Take]) -> str:
     return f"ends before frame {end} of {max(about.announced, end)}"
 
 
-def _chosen(times: np.ndarray, every, seconds, count, max_frames) -> list[int]:
-    """Numbers of the frames to take of a video, rising."""
-    numbers: Sequence[int] = range(0, len(times), every or 1)
-    if seconds is not None:
-        # Finer than any video; a smaller step would only fill the memory.
-        marks = np.arange(0, times[-1] + 1e-6, max(seconds, 0.0005))
-        after = np.searchsorted(times, marks).clip(1, max(1, len(times) - 1))
-        before = after - 1
-        after = after.clip(max=len(times) - 1)
-        nearest = np.where(marks - times[before] <= times[after] - marks, before, after)
-        numbers = np.unique(nearest).tolist()
-    if count is not None:
-        numbers = evenly(numbers, count)
-    return evenly(numbers, max_frames)
-
-
 def _peculiarities(about: FrameIndex) -> Iterator[str]:
     if about.rotation:
         yield f"turned by {about.rotation} degrees clockwise, as the file notes"
+    if about.hdr:
+        yield f"HDR ({about.hdr}): tone-mapped to standard colours (BT.709)"
     if about.variable:
         steps = np.diff(about.times)
         slow, fast = 1 / steps.max(), 1 / np.median(steps)
@@ -256,9 +235,9 @@ def _peculiarities(about: FrameIndex) -> Iterator[str]:
 
 
 def _write_frames(
-    path: Path, about: FrameIndex, numbers: list[int], folder: Path, bar
-) -> tuple[list[_Take], tuple[int, int]]:
-    """Write the frames of a video as JPEG; their `_Take`s in order, and their width, height."""
+    path: Path, clip: str, about: FrameIndex, numbers: list[int], folder: Path, bar
+) -> tuple[list[Take], tuple[int, int]]:
+    """Write the frames of a video as JPEG; their `Take`s in order, and their width, height."""
     workers = min(4, os.cpu_count() or 1)
     waiting: deque[Future] = deque()
     done, damaged = [], []
@@ -268,7 +247,7 @@ def _write_frames(
         try:
             for number, frame in read(path, about, numbers):
                 name, time = f"{path.stem}_{number:05d}.jpg", float(about.times[number])
-                take = _Take(name, path.stem, number, time)
+                take = Take(name, clip, number, time)
                 if frame is None:
                     detail = "it, or a frame it builds on, cannot be decoded"
                     damaged.append(take._replace(reason=DAMAGED, detail=detail))
@@ -295,123 +274,12 @@ def _one_thread():
         cv2.setNumThreads(before)
 
 
-def _write_frame(take: _Take, frame, rotation: int, folder: Path) -> tuple[_Take, tuple[int, int]]:
+def _write_frame(take: Take, frame, rotation: int, folder: Path) -> tuple[Take, tuple[int, int]]:
     """Write one decoded frame; its sharpness and hash filled in, and (width, height)."""
     # Brightness is what the video stores: no need to convert for it.
     grey, step = video.luma(frame)
     sharp = sharpness(grey) * step**2
     bits = int(phash(video.turn(grey, rotation)), 16)
     image = video.to_array(frame, rotation)
-    _write_jpeg(folder / "images" / take.image, image)
+    write_jpeg(folder / "images" / take.image, image)
     return take._replace(sharpness=sharp, phash=bits), image.shape[1::-1]
-
-
-def _judged(takes: Iterable[_Take], limits: _Limits, folder: Path) -> Iterator[_Take]:
-    """The frames of one clip, in order, with the reason why some are dropped."""
-    takes = list(takes)
-    sharp = [take.sharpness for take in takes if take.sharpness is not None]
-    least = limits.sharpness * float(np.median(sharp)) if sharp else 0
-    last_image = ""
-    last_hash: int | None = None
-    for take in takes:
-        if take.phash is not None and take.sharpness is not None:
-            apart = 65 if last_hash is None else (take.phash ^ last_hash).bit_count()
-            if take.sharpness < least:
-                detail = f"sharpness {take.sharpness:.1f}, under {least:.1f}"
-                take = take._replace(reason=BLURRED, detail=detail)
-            elif apart <= limits.bits:
-                take = take._replace(reason=NEAR_COPY, detail=f"{apart} bits from {last_image}")
-            else:
-                last_image, last_hash = take.image, take.phash
-        if take.reason:
-            _to_thumbnail(folder, take)
-        yield take
-
-
-def _to_thumbnail(folder: Path, take: _Take) -> None:
-    """Put a thumbnail of a dropped frame into `dropped/` in place of its image."""
-    path = folder / "images" / take.image
-    if not path.exists():
-        return
-    if take.reason != DAMAGED:
-        image = decode_file(path, cv2.IMREAD_REDUCED_COLOR_2)
-        assert image is not None  # its hash was taken
-        scale = min(1, _THUMBNAIL / max(image.shape))
-        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        _write_jpeg(folder / "dropped" / _thumbnail(take), small)
-    path.unlink()
-
-
-def _thumbnail(take: _Take) -> str:
-    return "" if take.reason == DAMAGED else f"{Path(take.image).stem}.jpg"
-
-
-def _write_jpeg(path: Path, image: np.ndarray) -> None:
-    # imencode, since imwrite cannot open names beyond ASCII on every platform.
-    done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 95])
-    if not done:
-        raise CourseError(f"{path.name}: could not be written as JPEG; check the video")
-    path.write_bytes(data.tobytes())
-
-
-def _read_boxes(path: Path) -> dict[int, list[Box]] | None:
-    if not path.is_file():
-        return None
-    boxes = defaultdict(list)
-    for line, row in enumerate(read_csv(path, _BOX_COLUMNS), 2):
-        try:
-            difficult = bool(int(row.get("difficult") or 0))
-            xmin, ymin, xmax, ymax = (float(row[name]) for name in _BOX_COLUMNS[2:])
-            box = Box(row["label"], xmin, ymin, xmax, ymax, difficult)
-            boxes[int(row["frame"])].append(box)
-        except (TypeError, ValueError) as error:
-            raise CourseError(f"{path.name}: line {line}: {error}; correct the number") from None
-    return boxes
-
-
-def _from_photos(
-    source: Path, folder: Path, max_frames: int | None, limits: _Limits
-) -> tuple[list[_Take], dict]:
-    """The photos of a folder, taken over with their annotations, and counts for the manifest."""
-    from tqdm.auto import tqdm
-
-    every = images_in(source / "images")
-    photos = evenly(every, max_frames)
-    groups = {}
-    if (source / "groups.csv").is_file():
-        rows = read_csv(source / "groups.csv", ("image", "clip"))
-        groups = {row["image"]: row["clip"] for row in rows}
-    clips = defaultdict(list)
-    for path in tqdm(photos, desc="photos", unit="photo"):
-        link(path, folder / "images" / path.name)
-        take = _Take(path.name, groups.get(path.name, path.stem))
-        image = decode_file(path, cv2.IMREAD_GRAYSCALE)
-        if image is not None:  # lesson 03 names the others
-            take = take._replace(sharpness=sharpness(image), phash=int(phash(image), 16))
-        clips[take.clip].append(take)
-    judged = {take.image: take for clip in clips.values() for take in _judged(clip, limits, folder)}
-    takes = [judged[path.name] for path in photos]
-    kept = {Path(take.image).stem for take in takes if not take.reason}
-    gone = {path.stem for path in every} - kept
-    annotated = 0
-    for xml in natural((source / "annotations").glob("*.xml")):
-        # One of no picture's name comes along: lesson 03 knows it by what it says inside.
-        if xml.stem not in gone:
-            annotated += xml.stem in kept
-            # A copy, since labelling tools rewrite an XML file in place.
-            shutil.copyfile(xml, folder / "annotations" / xml.name)
-    return takes, {"clips": len(clips), "annotated": annotated}
-
-
-def _row(take: _Take) -> dict:
-    row = {name: getattr(take, name) for name in COLUMNS}
-    for name, form in (("time", ".3f"), ("sharpness", ".1f"), ("phash", "016x")):
-        if row[name] is not None:
-            row[name] = format(row[name], form)
-    return row
-
-
-def _dropped_row(take: _Take) -> dict:
-    row = _row(take) | {"thumbnail": _thumbnail(take), "reason": take.reason, "detail": take.detail}
-    del row["image"]
-    return row

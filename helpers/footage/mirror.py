@@ -66,7 +66,7 @@ def fill_mirror(folder: Path | str, names: Sequence[str] = ()) -> list[Path]:
 
 def _mirror(dataset: Dataset, target: Path, source: str) -> None:
     """Write the archive of one dataset, from another mirror or its public address."""
-    from tqdm.auto import tqdm
+    from helpers.common.progress import tqdm
 
     place = target.parent
     with whole_file(target) as draft:
@@ -77,7 +77,7 @@ def _mirror(dataset: Dataset, target: Path, source: str) -> None:
             forget_download(dataset, place)
             return
         with (
-            verified_files(dataset, place, source) as (files, _),
+            verified_files(dataset, place, source, place) as (files, _),
             zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED, strict_timestamps=False) as bundle,
         ):
             for name in tqdm(sorted(files), desc=f"pack {target.name}", unit="file"):
@@ -86,7 +86,7 @@ def _mirror(dataset: Dataset, target: Path, source: str) -> None:
 
 def is_whole(dataset: Dataset, archive: Path) -> bool:
     """Whether an archive of a mirror holds all that it should, unchanged."""
-    from tqdm.auto import tqdm
+    from helpers.common.progress import tqdm
 
     if not archive.is_file():
         return False

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from helpers.annotations.folders import natural
 from helpers.common.errors import CourseError
 from helpers.common.files import whole_file
 from helpers.common.images import read_image
@@ -24,11 +25,17 @@ from helpers.footage.decoding import (
     read,
     rotation,
 )
+from helpers.footage.hdr import hdr_kind, standard_picture
 
 if TYPE_CHECKING:
     import av
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".m4v", ".webm")
+# Of the containers that `decoding` opens: phones, cameras, dashcams, camcorders, old computers.
+VIDEO_SUFFIXES = (
+    *(".mp4", ".mov", ".avi", ".mkv", ".m4v", ".webm", ".qt", ".3gp", ".3g2", ".ts", ".mts"),
+    *(".m2ts", ".m2t", ".mpg", ".mpeg", ".vob", ".mod", ".tod", ".wmv", ".asf", ".flv", ".f4v"),
+    *(".ogv", ".divx", ".mxf", ".dv"),
+)
 
 _threads = threading.local()
 
@@ -57,6 +64,31 @@ def video_info(path: Path | str) -> VideoInfo:
             count = round((file.duration or 0) / 1_000_000 * fps)
         count = count or sum(1 for _ in packets_of(file, stream))
     return VideoInfo(fps, *(size[::-1] if turned % 180 else size), count)
+
+
+def videos_in(folder: Path) -> list[Path]:
+    """List the videos directly in a folder, by suffix, in natural order; CourseError for none."""
+    found = (p for p in folder.iterdir() if not p.name.startswith(".") and p.is_file())
+    videos = natural(p for p in found if p.suffix.lower() in VIDEO_SUFFIXES)
+    if not videos:
+        kinds = ", ".join(VIDEO_SUFFIXES)
+        raise CourseError(f"{folder}: no video in it; expected files ending in {kinds}")
+    return videos
+
+
+def readable_videos(folder: Path) -> Iterator[Path]:
+    """Yield the videos of a folder that can be read; CourseError when none of them can."""
+    faults = []
+    videos = videos_in(folder)
+    for path in videos:
+        try:
+            video_info(path)
+        except CourseError as error:
+            faults.append(error)
+        else:
+            yield path
+    if len(faults) == len(videos):
+        raise faults[0]
 
 
 def read_frames(path: Path | str) -> Iterator[np.ndarray]:
@@ -95,9 +127,14 @@ def sample_frames(path: Path | str, count: int) -> list[tuple[float, np.ndarray]
 
 
 def to_array(frame: "av.VideoFrame", rotation: int, layout: str = "bgr24") -> np.ndarray:
-    """A stored picture as uint8 (height, width, 3), upright; `layout` is "bgr24" or "rgb24"."""
+    """A stored picture as uint8 (height, width, 3), upright; `layout` is "bgr24" or "rgb24".
+
+    One of an HDR video is brought to standard colours.
+    """
     import av
 
+    if kind := hdr_kind(frame.color_trc):
+        return turn(standard_picture(frame, kind, layout), rotation)
     # Each keeps its tables from picture to picture, and serves one thread.
     if not hasattr(_threads, "reformatter"):
         _threads.reformatter = av.video.reformatter.VideoReformatter()

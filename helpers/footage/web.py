@@ -86,7 +86,7 @@ def collect_pictures(
     Raises:
         CourseError: none of the services answers, or nothing is found.
     """
-    from tqdm.auto import tqdm
+    from helpers.common.progress import tqdm
 
     _check(words, limit, services, licences)
     (folder / "images").mkdir()

@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = exports(
     {
         "writing": "write_records",
         "verify": "verify_records",
-        "tfrecord": "feature_values read_examples write_examples",
+        "tfrecord": "feature_values read_examples training_examples write_examples",
         "tiles": "first_images prepare_records tiles_help",
     },
 )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from helpers.common.artifacts import read_manifest
-from helpers.common.errors import CourseError
+from helpers.common.commands import ended
 from helpers.records.shards import print_counts
 from helpers.records.verify import verify_records
 from helpers.records.writing import write_records
@@ -29,20 +29,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     checking = commands.add_parser("verify", help="read records back and check every one")
     checking.add_argument("folder", type=Path)
     given = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
         if given.command == "write":
             write_records(given.dataset, given.folder, shards=given.shards)
             counts = read_manifest(given.folder)["counts"]
         else:
             counts = verify_records(given.folder)
-    except CourseError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("records: stopped; the same command resumes from here", file=sys.stderr)
-        return 130
-    print_counts(counts)
-    return 0
+        print_counts(counts)
+
+    stopped = "records: stopped; the same command resumes from here"
+    return ended(work, given.folder, stopped)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 BOX_KEYS = tuple(f"image/object/bbox/{edge}" for edge in ("xmin", "ymin", "xmax", "ymax"))
 
+# What to do about a picture that is damaged: to write the records again would not mend it.
+REPLACE = "replace or delete this picture where yours lie, and run on from lesson 01"
+
 # Image files that are stored as they are: format -> its name in the example, and the colour modes
 # that TensorFlow decodes (None: all).
 _COPIED = {"JPEG": ("jpeg", ("L", "RGB")), "PNG": ("png", None)}
@@ -109,7 +112,7 @@ def _storable(data: bytes, annotation: Annotation) -> tuple[bytes, str, str]:
                 upright.convert("RGB").save(buffer, "JPEG", quality=95, exif=b"")
                 data = buffer.getvalue()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise CourseError(f"{name}: not a readable image ({error}); replace it") from None
+        raise CourseError(f"{name}: not a readable image ({error}); {REPLACE}") from None
     if size != (annotation.width, annotation.height):
         raise CourseError(
             f"{name}: image of {size[0]}x{size[1]}, annotation says "
@@ -153,5 +156,5 @@ def image_of(example: Message) -> "np.ndarray":
     image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     if image is None:
         name = feature_text(example, "image/filename")
-        raise CourseError(f"{name}: its image in the records does not decode; write them again")
+        raise CourseError(f"{name}: its image in the records does not decode; {REPLACE}")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -48,10 +48,10 @@ def plan(rows: Sequence[Mapping[str, str]], shards: int) -> list[Shard]:
 
     Ids count the rows from 1. Training images are shuffled once, with a fixed seed, so that a
     small shuffle buffer sees more than one clip. A split of fewer images gets as many files as
-    it has images.
+    it has images; test, which not every dataset has, may have none.
 
     Raises:
-        CourseError: a split has no image, or an image comes twice.
+        CourseError: train or val has no image, or an image comes twice.
     """
     if not isinstance(shards, int) or shards < 1:
         raise CourseError(f"shards: {shards!r}; it must be a whole number from 1")
@@ -71,7 +71,7 @@ def plan(rows: Sequence[Mapping[str, str]], shards: int) -> list[Shard]:
             for number, row in enumerate(rows, 1)
             if row["split"] == split
         ]
-        if not chosen:
+        if not chosen and split != "test":
             raise CourseError(f"split.csv: no image in {split}; split again (lesson 03)")
         if split == "train":
             chosen = random.Random(0).sample(chosen, len(chosen))
@@ -145,7 +145,9 @@ def _contents(path: str, open_: Callable) -> bytes:
         with open_(path, "rb") as file:
             return file.read()
     except FileNotFoundError:
-        raise CourseError(f"{path}: missing; run lesson 03 again") from None
+        raise CourseError(
+            f"{path}: missing, and split.csv lists it; delete the folder of lesson 03, run it again"
+        ) from None
 
 
 def _coco_image(number: int, annotation: Annotation, clip: str) -> dict:
@@ -184,8 +186,9 @@ def finish(
 ) -> dict:
     """Write what describes the records of `planned`, from the notes that lie next to them.
 
-    That is train.json and val.json (COCO), examples.csv and label_map.pbtxt. Says how many images
-    were not copied as they are, and returns the counts for the manifest.
+    That is train.json, val.json and, where there is a test, test.json (COCO), examples.csv and
+    label_map.pbtxt. Says how many images were not copied as they are, and returns the counts for
+    the manifest.
     """
 
     def written(name: str) -> io.TextIOWrapper:
@@ -202,7 +205,8 @@ def finish(
         table.writerows(examples)
     stored = Counter(row[_COLUMNS.index("stored")] for row in examples)
     counts: dict = {"stored": dict(stored)}
-    for split in SPLITS:
+    splits = list(dict.fromkeys(shard.split for shard in planned))
+    for split in splits:
         parts = [notes for notes in found if notes["split"] == split]
         images = [image for notes in parts for image in notes["images"]]
         objects = [item for notes in parts for item in notes["annotations"]]
@@ -223,7 +227,7 @@ def finish(
     with open_(f"{folder}/label_map.pbtxt", "wb") as file:
         file.write(_contents(f"{dataset}/label_map.pbtxt", open_))
     checksums = {notes["name"]: notes["crc32c"] for notes in found}
-    for name in (EXAMPLES, *(f"{split}.json" for split in SPLITS), "label_map.pbtxt"):
+    for name in (EXAMPLES, *(f"{split}.json" for split in splits), "label_map.pbtxt"):
         checksums[name] = crc32c(f"{folder}/{name}", open_)
     _report_conversions(stored)
     return counts | {"crc32c": dict(sorted(checksums.items()))}

@@ -10,6 +10,7 @@ tensorflow/core/example/example.proto and feature.proto.
 """
 
 import base64
+import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -27,6 +28,9 @@ _PROTO = Path(__file__).with_name("example.textproto").read_text(encoding="utf-8
 _POOL.Add(text_format.Parse(_PROTO, descriptor_pb2.FileDescriptorProto()))
 Example = message_factory.GetMessageClass(_POOL.FindMessageTypeByName("tensorflow.Example"))
 
+# What to do about records that are damaged. Lesson 04 would keep a folder that is there.
+AGAIN = "write the records again (those of lesson 04: delete their folder, run it)"
+
 _KINDS = {bytes: "bytes_list", int: "int64_list", float: "float_list"}
 
 
@@ -41,7 +45,8 @@ def feature_values(example: Message, key: str) -> list:
 
 def feature_text(example: Message, key: str) -> str:
     """Return the first value of a feature of bytes as a string; "" where it has none."""
-    return b"".join(feature_values(example, key)[:1]).decode(errors="replace")
+    values = [value for value in feature_values(example, key)[:1] if isinstance(value, bytes)]
+    return b"".join(values).decode(errors="replace")
 
 
 def set_values(example: Message, key: str, values: Sequence[bytes | int | float]) -> None:
@@ -88,11 +93,11 @@ def write_examples(path: Path | str, examples: Iterable[Message]) -> None:
 
 def read_examples(path: Path | str) -> Iterator[Message]:
     """Yield each `Example` of a TFRecord file; CourseError where it is damaged or missing."""
-    path, remedy = Path(path), "write the records again (lesson 04)"
+    path = Path(path)
     try:
         file = path.open("rb")
     except FileNotFoundError:
-        raise CourseError(f"{path}: missing; {remedy}") from None
+        raise CourseError(f"{path}: missing; {AGAIN}") from None
     number = 0
     with file:
         while head := file.read(12):
@@ -100,7 +105,7 @@ def read_examples(path: Path | str) -> Iterator[Message]:
             try:
                 example = _read_rest(file, head)
             except ValueError as error:
-                raise CourseError(f"{path}: record {number}: damaged ({error}); {remedy}") from None
+                raise CourseError(f"{path}: record {number}: damaged ({error}); {AGAIN}") from None
             yield example
 
 
@@ -115,9 +120,11 @@ def _read_rest(file: BinaryIO, head: bytes) -> Message:
     length = head[:8]
     if head[8:] != _checksum(length):
         raise ValueError("its length does not match its checksum")
-    data, foot = file.read(*struct.unpack("<Q", length)), file.read(4)
-    if len(foot) < 4:
-        raise ValueError("the file ends in it")
+    (size,) = struct.unpack("<Q", length)
+    left = os.fstat(file.fileno()).st_size - file.tell()
+    if size + 4 > left:  # before memory is asked for it: a faulty writer may state any length
+        raise ValueError(f"the file ends in it, which says to have {size} bytes")
+    data, foot = file.read(size), file.read(4)
     if foot != _checksum(data):
         raise ValueError("its data do not match their checksum")
     try:

@@ -8,7 +8,6 @@ same time; being made of convolutions, it then runs on whole frames.
 
 import hashlib
 import itertools
-import json
 import math
 import random
 import shutil
@@ -18,8 +17,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from helpers.annotations.folders import SPLITS
 from helpers.common.artifacts import artifact, read_manifest
 from helpers.common.errors import CourseError
+from helpers.common.files import read_json
 from helpers.common.images import fit, fitted_size
 from helpers.records.examples import BOX_KEYS, boxes_of, image_of
 from helpers.records.tfrecord import (
@@ -76,12 +77,12 @@ def prepare_records(
     Raises:
         CourseError: a shrunk image is smaller than a tile.
     """
-    from tqdm.auto import tqdm
+    from helpers.common.progress import tqdm
 
     counts = read_manifest(records)["counts"]
     draw = random.Random(seed)
     tiles = 0
-    total = counts["train"]["images"] + counts["val"]["images"]
+    total = sum(counts[split]["images"] for split in SPLITS if split in counts)
     with tqdm(total=total, desc="tiles" if tile else "shrinking", unit="image") as bar:
         for source in sorted(records.glob("*.tfrecord")):
             with open(folder / source.name, "wb") as file:
@@ -101,7 +102,8 @@ def prepare_records(
             shutil.copyfile(source, folder / source.name)
     if tile:
         train = {"images": tiles, "from_images": counts["train"]["images"]}
-        counts = {"tile": tile, "train": train, "val": counts["val"]}
+        whole = {split: counts[split] for split in SPLITS[1:] if split in counts}
+        counts = {"tile": tile, "train": train} | whole
     return counts | {"crc32c": {path.name: crc32c(path) for path in sorted(folder.iterdir())}}
 
 
@@ -111,7 +113,7 @@ def tiles_help(records: Path, tile: int, height: int, width: int) -> bool:
     Reads train.json of `records`; once images have shrunk to fit height x width, 19 of 20
     objects must be at most LARGEST of a tile large.
     """
-    data = json.loads((records / "train.json").read_text())
+    data = read_json(records / "train.json")
     small = {
         image["id"]: fitted_size(image["height"], image["width"], height, width)
         for image in data["images"]

@@ -2,18 +2,39 @@
 
 import hashlib
 import io
-import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from helpers.annotations.folders import SPLITS
 from helpers.annotations.label_map import read_label_map
 from helpers.common.artifacts import MANIFEST, read_manifest
 from helpers.common.errors import CourseError
 from helpers.common.images import UNREADABLE
-from helpers.records.examples import BOX_KEYS
-from helpers.records.tfrecord import Message, crc32c, feature_text, feature_values, read_examples
+from helpers.records.examples import BOX_KEYS, REPLACE
+from helpers.records.parser import check_parsed, expected_boxes, located
+from helpers.records.tfrecord import (
+    AGAIN,
+    Message,
+    crc32c,
+    feature_text,
+    feature_values,
+)
+
+# What the features that are looked at must hold.
+_KINDS: dict[str, type] = {
+    "image/encoded": bytes,
+    "image/filename": bytes,
+    "image/source_id": bytes,
+    "image/key/sha256": bytes,
+    "image/height": int,
+    "image/width": int,
+    "image/object/class/text": bytes,
+    "image/object/class/label": int,
+    "image/object/difficult": int,
+    **dict.fromkeys(BOX_KEYS, float),
+}
+_NAMES = {bytes: "bytes", int: "whole numbers", float: "real numbers"}
 
 
 def verify_records(folder: Path | str) -> dict[str, dict]:
@@ -22,8 +43,8 @@ def verify_records(folder: Path | str) -> dict[str, dict]:
     Checks that each record is whole (CRC) and its image decodes to the stated size, boxes
     lie in [0, 1] and are not inverted, labels are in the label map with their id, ids are
     unique whole numbers and those of the COCO json, no file comes twice, counts agree with the
-    manifest, Model Garden's parser gets the boxes that the COCO json states, and each file has
-    the checksum that the manifest states.
+    manifest, Model Garden's parser gets the boxes that the COCO json states, each file has
+    the checksum that the manifest states, and no file of records is there that it does not state.
 
     Records from elsewhere have no manifest and no json of this course: of those, only what
     each record says by itself is checked, and label_map.pbtxt must lie next to them.
@@ -31,19 +52,22 @@ def verify_records(folder: Path | str) -> dict[str, dict]:
     Raises:
         CourseError: at the first fault.
     """
-    from tqdm.auto import tqdm
+    from helpers.common.progress import tqdm
 
     folder = Path(folder)
+    if not folder.is_dir():
+        raise CourseError(f"{folder}: no such folder; give a folder of records")
     label_map = read_label_map(folder / "label_map.pbtxt")
     if not (folder / MANIFEST).is_file():
         return _verify_foreign(folder, label_map)
-    manifest = read_manifest(folder)["counts"]
+    manifest = _stated(folder)
+    splits = [split for split in SPLITS if split in manifest]
     ids: dict[int, str] = {}
     images: dict[str, str] = {}
     counts = {}
-    total = sum(manifest[split]["images"] for split in SPLITS)
+    total = sum(manifest[split]["images"] for split in splits)
     with tqdm(total=2 * total, desc="verify", unit="image", mininterval=0.2) as bar:
-        for split in SPLITS:
+        for split in splits:
             counts[split] = _no_counts(label_map)
             files, earlier = [folder / name for name in manifest[split]["shards"]], set(ids)
             for where, example in _sound_examples(files, label_map, ids):
@@ -59,22 +83,53 @@ def verify_records(folder: Path | str) -> dict[str, dict]:
                 if value != manifest[split][key]:
                     raise CourseError(
                         f"{folder.name}: {split}: {key} {value}, the manifest says "
-                        f"{manifest[split][key]}; write the records again (lesson 04)"
+                        f"{manifest[split][key]}; {AGAIN}"
                     )
-            truth = json.loads((folder / f"{split}.json").read_text(encoding="utf-8"))
-            if ids.keys() - earlier != {image["id"] for image in truth["images"]}:
+            expected = expected_boxes(folder / f"{split}.json")
+            if ids.keys() - earlier != expected.keys():
                 raise CourseError(
-                    f"{folder.name}: {split}.json: its image ids are not those of the records; "
-                    "write both again (lesson 04)"
+                    f"{folder.name}: {split}.json: its image ids are not the records'; {AGAIN}"
                 )
-            _check_parsed(files, truth, f"{folder.name}: {split}", bar.update)
-    for name, stated in manifest["crc32c"].items():
+            check_parsed(files, expected, f"{folder.name}: {split}", bar.update)
+    _check_files(folder, manifest["crc32c"])
+    return counts
+
+
+def _stated(folder: Path) -> dict:
+    """The counts of the manifest; CourseError where they are not those of records."""
+    counts: Any = read_manifest(folder).get("counts")
+    kinds = {"images": int, "boxes": dict, "difficult": int, "shards": list}
+    try:
+        splits = [split for split in SPLITS if split in counts or split != "test"]
+        known = all(
+            isinstance(counts[split][key], kind) for split in splits for key, kind in kinds.items()
+        )
+        known = known and isinstance(counts["crc32c"], dict)
+    except (KeyError, TypeError):
+        known = False
+    if not known:
+        raise CourseError(
+            f"{folder / MANIFEST}: not of records that lesson 04 wrote, or of an older one; {AGAIN}"
+        )
+    return counts
+
+
+def _check_files(folder: Path, checksums: Mapping[str, str]) -> None:
+    """CourseError unless the files are those of the manifest, and of records no others."""
+    for name, stated in checksums.items():
+        if not (folder / name).is_file():
+            raise CourseError(f"{folder / name}: missing; {AGAIN}")
         if (actual := crc32c(folder / name)) != stated:
             raise CourseError(
                 f"{folder.name}: {name}: checksum {actual}, the manifest says {stated}: it was "
-                "changed since; write the records again (lesson 04)"
+                f"changed since; {AGAIN}"
             )
-    return counts
+    for path in sorted(folder.glob("*.tfrecord")):
+        if path.name not in checksums:
+            raise CourseError(
+                f"{folder.name}: {path.name}: not in the manifest, and training reads every such "
+                "file; move it out of the folder"
+            )
 
 
 def _verify_foreign(folder: Path, label_map: Mapping[str, int]) -> dict[str, dict]:
@@ -104,7 +159,7 @@ def _sound_examples(
     files: Sequence[Path], label_map: Mapping[str, int], ids: dict[int, str]
 ) -> Iterator[tuple[str, Message]]:
     """Check the records of some files. `ids` (id -> where) is filled; none may come twice."""
-    for where, example in _located(files):
+    for where, example in located(files):
         check_example(example, where, label_map)
         number = int(feature_text(example, "image/source_id"))
         if (first := ids.setdefault(number, where)) != where:
@@ -114,20 +169,18 @@ def _sound_examples(
         yield where, example
 
 
-def _located(files: Sequence[Path]) -> Iterator[tuple[str, Message]]:
-    """Yield (where, example) for each record: file, number and image, for messages."""
-    for path in files:
-        for number, example in enumerate(read_examples(path), 1):
-            name = feature_text(example, "image/filename")
-            yield f"{path.name}: record {number} ({name})", example
-
-
 def check_example(example: Message, where: str, label_map: Mapping[str, int]) -> None:
     """Raise CourseError, which begins with `where`, unless an example is fit to train on."""
+    for key, kind in _KINDS.items():
+        if odd := [v for v in feature_values(example, key) if not isinstance(v, kind)]:
+            raise CourseError(
+                f"{where}: {key}: {str(odd[0])[:40]}: it must hold {_NAMES[kind]}; write it again"
+            )
     source_id = feature_text(example, "image/source_id")
-    if not (source_id.isascii() and source_id.isdecimal()):
+    if not (source_id.isascii() and source_id.isdecimal() and len(source_id) < 19):
         raise CourseError(
-            f"{where}: source_id {source_id!r}; it must be a whole number (lesson 04)"
+            f"{where}: source_id {source_id[:40]!r}; it must be a whole number of at most 18 "
+            "digits (lesson 04)"
         )
     _check_image(example, where)
     labels, ids = _labels(example), feature_values(example, "image/object/class/label")
@@ -159,7 +212,7 @@ def _check_image(example: Message, where: str) -> None:
         with Image.open(io.BytesIO(data)) as image:
             pass
     except UNREADABLE as error:
-        raise CourseError(f"{where}: image does not decode ({error}); write it again") from None
+        raise CourseError(f"{where}: image does not decode ({error}); {REPLACE}") from None
     if size != ([image.width], [image.height]):
         stated = "x".join(",".join(map(str, side)) for side in size)
         raise CourseError(
@@ -173,87 +226,3 @@ def _check_image(example: Message, where: str) -> None:
 def _labels(example: Message) -> list[str]:
     labels = feature_values(example, "image/object/class/text")
     return [label.decode(errors="replace") for label in labels]
-
-
-def _check_parsed(
-    files: Sequence[Path], truth: dict, where: str, on_image: Callable[[], object]
-) -> None:
-    """CourseError unless Model Garden's parser gets the boxes of `truth` (COCO) from `files`."""
-    import numpy as np
-    import tensorflow as tf
-
-    expected = _expected(truth)
-    data = tf.data.TFRecordDataset([str(path) for path in files])
-    data = data.map(
-        _parse_function(max(map(len, expected.values()), default=0) or 1),
-        num_parallel_calls=os.cpu_count() or 1,
-        deterministic=True,
-    )
-    try:
-        for number, found in data.as_numpy_iterator():
-            stated = np.array(expected[int(number)], np.float32).reshape(-1, 7)
-            more = (found[len(stated) :, 4] >= 0).any()  # rows that only pad are of class -1
-            if more or not np.allclose(found[: len(stated)], stated, rtol=1e-4, atol=1e-5):
-                raise CourseError(
-                    f"{where}: image {int(number)}: Model Garden's parser gets other boxes than "
-                    "the COCO json states; write both again (lesson 04)"
-                )
-            on_image()
-    except tf.errors.InvalidArgumentError as error:
-        raise CourseError(_undecodable(files) or f"{where}: {error.message}") from None
-
-
-def _expected(truth: dict) -> dict[int, list[tuple]]:
-    """Image id -> (ymin, xmin, ymax, xmax, class, crowd, area) of its objects in a COCO json."""
-    # As fractions of the image: records may hold it smaller than it was, the json does not.
-    sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
-    expected: dict[int, list] = {number: [] for number in sizes}
-    for item in truth["annotations"]:
-        (x, y, width, height), (rows, columns) = item["bbox"], sizes[item["image_id"]]
-        box = (y / rows, x / columns, (y + height) / rows, (x + width) / columns)
-        label = (item["category_id"], item["iscrowd"], item["area"] / rows / columns)
-        expected[item["image_id"]].append(box + label)
-    return expected
-
-
-def _parse_function(most_objects: int) -> Callable:
-    """A function from a serialized record to its id and rows as in `_expected`, padded."""
-    import tensorflow as tf
-    from official.vision.dataloaders import retinanet_input, tf_example_decoder
-
-    # Of the network only the size of its input is asked for here, and boxes come back in
-    # pixels of the image: the smallest will do.
-    parser = retinanet_input.Parser(
-        output_size=[32, 32],
-        min_level=3,
-        max_level=5,
-        num_scales=1,
-        aspect_ratios=[1.0],
-        anchor_size=4.0,
-        max_num_instances=most_objects,
-    )
-    decode = tf_example_decoder.TfExampleDecoder().decode
-    parse = parser.parse_fn(is_training=False)
-
-    def parsed(record):
-        found = parse(decode(record))[1]["groundtruths"]
-        rows, columns = (tf.cast(found[side], tf.float32) for side in ("height", "width"))
-        boxes = found["boxes"] / tf.stack([rows, columns, rows, columns])
-        labels = (found["classes"], found["is_crowds"], found["areas"] / rows / columns)
-        parts = (*tf.unstack(boxes, axis=1), *labels)
-        return found["source_id"], tf.stack([tf.cast(p, tf.float32) for p in parts], axis=1)
-
-    return parsed
-
-
-def _undecodable(files: Sequence[Path]) -> str | None:
-    """What is wrong with the first image that does not decode: TensorFlow does not say which."""
-    from PIL import Image
-
-    for where, example in _located(files):
-        try:
-            with Image.open(io.BytesIO(feature_values(example, "image/encoded")[0])) as image:
-                image.load()
-        except UNREADABLE as error:
-            return f"{where}: image does not decode ({error}); write it again"
-    return None

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from helpers.annotations.label_map import read_label_map
 from helpers.common.artifacts import artifact, fingerprint_of
-from helpers.common.errors import CourseError
 from helpers.common.files import read_csv, write_text
 from helpers.records.shards import Shard, annotation_path, finish, plan, write_shard
 
@@ -33,7 +32,7 @@ def write_records(dataset: Path, folder: Path, *, shards: int = 4) -> dict:
     Raises:
         CourseError: as `make_example`, naming the file; or the disk takes no more.
     """
-    from tqdm.auto import tqdm
+    from helpers.common.progress import tqdm
 
     dataset, folder = Path(dataset), Path(folder)
     label_map = read_label_map(dataset / "label_map.pbtxt")
@@ -50,16 +49,8 @@ def write_records(dataset: Path, folder: Path, *, shards: int = 4) -> dict:
                 bar.update(len(shard.rows))
                 continue
             (folder / shard.notes).unlink(missing_ok=True)
-            try:
-                notes = write_shard(
-                    shard, str(dataset), str(folder), label_map, on_image=bar.update
-                )
-                write_text(folder / shard.notes, json.dumps({"inputs": inputs} | notes))
-            except OSError as error:
-                raise CourseError(
-                    f"records: {error.strerror or error}; mend that (free space, rights): the "
-                    "same call resumes from here"
-                ) from error
+            notes = write_shard(shard, str(dataset), str(folder), label_map, on_image=bar.update)
+            write_text(folder / shard.notes, json.dumps({"inputs": inputs} | notes))
     counts = finish(planned, str(dataset), str(folder), label_map)
     for shard in planned:
         (folder / shard.notes).unlink()
@@ -82,5 +73,5 @@ def _is_finished(folder: Path, shard: Shard, inputs: str) -> bool:
     try:
         notes = json.loads((folder / shard.notes).read_text(encoding="utf-8"))
         return (notes["inputs"], notes["size"]) == (inputs, (folder / shard.name).stat().st_size)
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return False

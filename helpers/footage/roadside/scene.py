@@ -129,7 +129,7 @@ def render_roadside(
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor, as_completed
 
-    from tqdm.auto import tqdm
+    from helpers.common.progress import tqdm
 
     specs = clip_specs(clips, seed, seconds=seconds, broad=broad)
     target = Path(folder) / "clips"

@@ -7,13 +7,16 @@ has one row for each field of the file, so that nothing is lost silently, and na
 mistakes that the file brought along.
 """
 
+import re
 import sys
 from pathlib import Path
 
+from helpers.common import prototext
 from helpers.common.errors import CourseError
+from helpers.common.files import read_text
 from helpers.models.config import edit, flatten, from_preset, save_config
 from helpers.models.config_check import check_config
-from helpers.models.pipeline import model, prototext, training
+from helpers.models.pipeline import data, losses, model, training
 from helpers.models.pipeline.draft import (
     APPROXIMATED,
     MODEL,
@@ -31,6 +34,11 @@ from helpers.models.pipeline.fields import (
     messages,
     typed,
 )
+
+_STRING = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""")
+_ESCAPE = re.compile(
+    r"\\([0-3][0-7]{2}|.)"
+)  # the escapes of a string; three octal digits are a byte
 
 
 def convert_pipeline(path: Path | str) -> tuple:
@@ -51,18 +59,19 @@ def convert_pipeline(path: Path | str) -> tuple:
     draft = _open(path)
     _choose_preset(draft)
     for rule in (
+        data.backslashes,
         model.classes,
         model.levels,
         model.size,
         model.anchors,
         model.layers,
-        model.losses,
+        losses.losses,
         model.detections,
         training.training,
         training.optimizer,
         training.augmentation,
         training.checkpoint,
-        training.data,
+        data.data,
         training.evaluation,
         _same_value,
         _built_in,
@@ -89,8 +98,16 @@ def _check(draft: Draft, config) -> None:
 
 def _open(path: Path | str) -> Draft:
     """Read the file and hold each field against the table of known ones."""
+    if not Path(path).exists():
+        raise CourseError(f"{path}: missing; give the path of a pipeline.config")
+    try:
+        text = read_text(path)
+    except CourseError as error:
+        if "not UTF-8" not in str(error):
+            raise
+        raise CourseError(f"{error}; a checkpoint or a frozen graph is no config") from None
     leaves, known = {}, {}
-    for leaf in prototext.leaves(prototext.read(path)):
+    for leaf in prototext.leaves(prototext.parse(_escaped(text), str(path))):
         known[leaf.path] = find_field(leaf, path)
         leaves[leaf.path] = typed(leaf, known[leaf.path], path)
     kinds = [name for name in messages()["Model"] if leaves_below(f"model.{name}", leaves)]
@@ -107,6 +124,22 @@ def _open(path: Path | str) -> Draft:
             f"take the preset {presets['ssd']!r}"
         )
     return Draft(str(path), kind, leaves, known)
+
+
+def _escaped(text: str) -> str:
+    r"""`text` with backslashes as they were meant: "annotations\train.record" holds no tab.
+
+    Where a string has an escape that no program writes into a path, its backslashes are doubled.
+    """
+
+    def meant(match: re.Match) -> str:
+        string = match[0]
+        meaningful = all(len(end) == 3 or end in "\\'\"" for end in _ESCAPE.findall(string))
+        if string.startswith("#") or meaningful:
+            return string
+        return _ESCAPE.sub(lambda pair: pair[0] if pair[1] in "\\'\"" else f"\\{pair[0]}", string)
+
+    return _STRING.sub(meant, text)
 
 
 def _choose_preset(draft: Draft) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from helpers.common.prototext import Leaf, show
 from helpers.models.pipeline.fields import Known
-from helpers.models.pipeline.prototext import Leaf, show
 
 TAKEN = "taken over"
 APPROXIMATED = "approximated"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from helpers.common.errors import CourseError
-from helpers.models.pipeline.prototext import Enum, Leaf, show
+from helpers.common.prototext import Enum, Leaf, show
 from helpers.models.tables import read_table
 
 _TYPES = {
@@ -128,7 +128,7 @@ def _is(value: Any, kind: str) -> bool:
     if isinstance(value, bool) or kind == "bool":
         return isinstance(value, bool) and kind == "bool"
     return {
-        "int": isinstance(value, int),
+        "int": isinstance(value, int) and -(2**31) <= value < 2**32,
         "float": isinstance(value, (int, float)) and math.isfinite(value),
         "text": isinstance(value, str) and not isinstance(value, Enum),
         "enum": isinstance(value, (Enum, int)),

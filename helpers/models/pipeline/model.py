@@ -1,28 +1,29 @@
-"""Rules for the `model` of a `pipeline.config`: classes, sizes, anchors, layers, losses."""
+"""Rules for the `model` of a `pipeline.config`: classes, sizes, anchors, layers, detections."""
 
 import math
 from pathlib import Path
 
 from helpers.annotations.label_map import read_label_map
 from helpers.common.errors import CourseError
-from helpers.models.pipeline.draft import APPROXIMATED, BUILT_IN, MODEL, TAKEN, Draft, assignment
+from helpers.models.pipeline.draft import APPROXIMATED, MODEL, TAKEN, Draft, assignment
 from helpers.models.pipeline.fields import counterparts
+
+_CLASSES = f"{MODEL}.num_classes"
 
 
 def classes(draft: Draft) -> None:
     """The number of classes; the label map knows better, where there is one."""
-    path, key = f"model.{draft.kind}.num_classes", f"{MODEL}.num_classes"
+    path, key = f"model.{draft.kind}.num_classes", _CLASSES
     count = draft.get(path)
-    labels = None
+    labels, read = None, ""
     for reader in draft.readers():
         name = draft.get(f"{reader}.label_map_path")
         places = [] if name is None else [Path(name), Path(draft.path).parent / name]
         for place in (place for place in places if place.is_file() and labels is None):
             try:
-                labels = max(read_label_map(place).values())
-            except (CourseError, OSError, UnicodeDecodeError) as error:
-                said = " ".join(str(error).split())
-                draft.note_mistake(f"{reader}.label_map_path", f"cannot be read: {said}")
+                labels, read = max(read_label_map(place).values()), f"{reader}.label_map_path"
+            except CourseError as error:
+                draft.note_mistake(f"{reader}.label_map_path", f"cannot be read: {error}")
     right = labels or max(count or 1, 1)
     if count is None or count < 1:
         said = "missing" if count is None else f"{count}: nothing to find"
@@ -34,6 +35,9 @@ def classes(draft: Draft) -> None:
             f"{labels + 1}, or the highest would be trained as background",
         )
     draft.changes[key] = right + 1
+    if labels:
+        remark = "read: its highest id, and the background"
+        draft.record(read, TAKEN, assignment([key], right + 1), remark)
     if count == right:
         draft.take(path, key, value=right + 1, remark="one more: class 0 is the background")
     else:
@@ -130,6 +134,9 @@ def _ssd_anchors(draft: Draft, old: str, anchor: str, level: int) -> None:
     size = max(1.0, round(least * side / level, 3))
     most = size * 2 ** draft.setting(f"{MODEL}.max_level")
     remark = f"anchors from {size * level:g} to {most:g} pixels; each level doubles them"
+    if draft.get(f"{old}.reduce_boxes_in_lowest_layer", True):
+        square = 0.1 * min(_wanted_size(draft)[0].values())
+        remark += f"; the old API had a square of {square:g} pixels besides, by default"
     key = f"{anchor}.anchor_size"
     for name in ("min_scale", "scales"):
         draft.approximate(f"{old}.{name}", key, value=size, remark=remark)
@@ -159,6 +166,7 @@ def layers(draft: Draft) -> None:
         trainable = f"{model}.feature_extractor.batch_norm_trainable"
         if draft.get(trainable) is True:
             draft.take(trainable, frozen)
+    _dropout(draft, model)
     convs = f"{model}.box_predictor.convolutional_box_predictor.num_layers_before_predictor"
     count = draft.get(convs, 0)
     stays = draft.setting(f"{MODEL}.head.num_convs")
@@ -171,6 +179,15 @@ def layers(draft: Draft) -> None:
     for path in list(draft.leaves):
         if path.startswith(f"{model}.") and "hyperparams." in path:
             _hyperparameter(draft, path)
+
+
+def _dropout(draft: Draft, model: str) -> None:
+    """The share that dropout keeps means nothing where it is off: by default, but in one kind."""
+    end = "dropout_keep_probability"
+    for path in [path for path in draft.leaves if path.startswith(model) and path.endswith(end)]:
+        default = path.endswith(f".convolutional_box_predictor.{end}")
+        if not draft.get(path.replace(end, "use_dropout"), default) or draft.get(path) == 1:
+            draft.built_in(path, "no dropout")
 
 
 def _hyperparameter(draft: Draft, path: str) -> None:
@@ -194,105 +211,12 @@ def _hyperparameter(draft: Draft, path: str) -> None:
         draft.take(path, f"{norm}.activation", value=counterparts("activations")[value])
 
 
-def losses(draft: Draft) -> None:
-    """The losses of boxes and scores."""
-    model = f"model.{draft.kind}"
-    if draft.kind == "faster_rcnn":
-        _second_stage(draft, model)
-        return
-    coder = f"{model}.box_coder.faster_rcnn_box_coder"
-    names = {"y_scale": 10.0, "x_scale": 10.0, "height_scale": 5.0, "width_scale": 5.0}
-    scales = [draft.get(f"{coder}.{name}", default) for name, default in names.items()]
-    coded = bool(draft.below(coder)) or not draft.below(f"{model}.box_coder")
-    if coded:
-        key = f"{MODEL}.detection_generator.box_coder_weights"
-        draft.changes[key] = scales
-        for path in [coder, *(f"{coder}.{name}" for name in names)]:
-            draft.record(path, TAKEN, assignment([key], scales))
-    loss = f"{model}.loss"
-    _box_loss(draft, loss, coded)
-    focal = f"{loss}.classification_loss.weighted_sigmoid_focal"
-    draft.take(f"{focal}.alpha", "task.losses.focal_loss_alpha")
-    draft.take(f"{focal}.gamma", "task.losses.focal_loss_gamma")
-    draft.built_in(focal)
-    if draft.below(focal):
-        draft.changes.setdefault("task.losses.focal_loss_gamma", 2.0)
-    gamma = draft.setting("task.losses.focal_loss_gamma")
-    for name in ("weighted_sigmoid", "weighted_softmax"):
-        remark = (
-            f"focal loss with gamma {gamma:g} weighs easy background down instead of dropping it"
-        )
-        draft.record(f"{loss}.classification_loss.{name}", APPROXIMATED, BUILT_IN, remark)
-    for leaf in draft.below(f"{loss}.hard_example_miner"):
-        draft.no_counterpart(leaf.path, "no mining: focal loss weighs easy background down")
-
-
-def _box_loss(draft: Draft, loss: str, coded: bool) -> None:
-    """The smooth L1 loss of boxes, which is a Huber loss."""
-    huber = f"{loss}.localization_loss.weighted_smooth_l1"
-    if not (coded and draft.below(loss)):
-        remark = "stays as it is, since the box coder is another"
-        draft.no_counterpart(f"{huber}.delta", remark)
-        return
-    delta, key = draft.get(f"{huber}.delta", 1.0), "task.losses.huber_loss_delta"
-    draft.changes[key] = delta
-    for path in (huber, f"{huber}.delta"):
-        draft.record(path, TAKEN, assignment([key], delta))
-    by_size = "model.ssd.normalize_loc_loss_by_codesize"
-    box, scores = f"{loss}.localization_weight", f"{loss}.classification_weight"
-    # Model Garden takes the mean over the four numbers of a box, the old API their sum.
-    factor = 1 if draft.get(by_size, False) else 4
-    total = draft.get(scores, 1.0)
-    exact = factor * draft.get(box, 1.0) / (total or 1.0)
-    weight = max(1, round(exact))
-    key = "task.losses.box_loss_weight"
-    draft.changes[key] = weight
-    why = "it takes the mean of a box's four numbers" if factor == 4 else "per score weight"
-    outcome = TAKEN if weight == exact else APPROXIMATED
-    remark = f"{why}: {exact:g}" + ("" if weight == exact else " -> a whole number")
-    draft.record(box, outcome, assignment([key], weight), remark)
-    draft.record(by_size, TAKEN, assignment([key], weight))
-    if total > 0:
-        draft.take(scores, "task.losses.loss_weight", remark="of the sum of both losses")
-    else:
-        draft.no_counterpart(scores, "scores must be learned; the weight stays 1")
-
-
-def _second_stage(draft: Draft, model: str) -> None:
-    path, key = f"{model}.second_stage_batch_size", f"{MODEL}.roi_sampler.num_sampled_rois"
-    wanted, most = draft.get(path, 64), draft.get(f"{model}.first_stage_max_proposals", 300)
-    draft.changes[key] = min(wanted, most)
-    if wanted > most:
-        remark = f"{wanted} -> {most}: no more than there are proposals"
-        draft.approximate(path, key, value=most, remark=remark)
-    loss = f"{model}.second_stage_classification_loss"
-    key = "task.losses.frcnn_class_use_binary_cross_entropy"
-    for leaf in draft.below(f"{loss}.weighted_sigmoid"):
-        if leaf.value == {}:
-            draft.take(leaf.path, key, value=True)
-        else:
-            draft.changes[key] = True
-    for leaf in draft.below(f"{loss}.weighted_sigmoid_focal"):
-        draft.no_counterpart(
-            leaf.path,
-            "no focal loss in the second stage; try frcnn_class_loss_top_k_percent",
-        )
-    for leaf in draft.below(f"{model}.hard_example_miner"):
-        remark = "no mining; task.losses.frcnn_class_loss_top_k_percent keeps the hardest regions"
-        draft.no_counterpart(leaf.path, remark)
-    crop, stride = f"{model}.initial_crop_size", draft.get(f"{model}.maxpool_stride", 1)
-    size = max(1, draft.get(crop, 14) // max(1, stride))
-    key = f"{MODEL}.roi_aligner.crop_size"
-    remark = f"crops are made {size} x {size} at once, without pooling"
-    for path in (crop, f"{model}.maxpool_kernel_size", f"{model}.maxpool_stride"):
-        draft.approximate(path, key, value=size, remark=remark)
-
-
 def detections(draft: Draft) -> None:
     """Thresholds and counts of non-maximum suppression."""
     name = "post_processing" if draft.kind == "ssd" else "second_stage_post_processing"
     model = f"model.{draft.kind}.{name}"
     nms = f"{model}.batch_non_max_suppression"
+    _most_detections(draft, nms)
     for end, keys in counterparts("nms").items():
         draft.take(f"{nms}.{end}", *keys)
     if draft.below(nms):
@@ -311,3 +235,15 @@ def detections(draft: Draft) -> None:
     if draft.kind == "faster_rcnn" and draft.get(path) == "SIGMOID":
         draft.take(path, key, value=True)
     draft.no_counterpart(path, f"scores are always a {word.lower()}")
+
+
+def _most_detections(draft: Draft, nms: str) -> None:
+    """How many an image may have: Model Garden has a total only, the old API also one per class."""
+    total, each = f"{nms}.max_total_detections", f"{nms}.max_detections_per_class"
+    key, classes = f"{MODEL}.detection_generator.max_num_detections", draft.setting(_CLASSES) - 1
+    most = draft.get(each, 100) * classes
+    if draft.below(nms) and 0 < most < draft.get(total, 100):
+        remark = f"{most // classes} of each class, as there are {classes}"
+        draft.changes[key] = most
+        for path in (total, each):
+            draft.approximate(path, key, value=most, remark=remark)

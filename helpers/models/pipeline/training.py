@@ -1,16 +1,11 @@
-"""Rules for all of a `pipeline.config` but its model: training, data, evaluation."""
+"""Rules for the training and the evaluation that a `pipeline.config` describes."""
 
-import math
 import re
-from glob import glob
 
 from helpers.models.pipeline.draft import APPROXIMATED, PARSER, TAKEN, Draft, assignment
-from helpers.models.pipeline.fields import counterparts
-from helpers.models.pipeline.prototext import Enum, Leaf, show
 from helpers.models.pipeline.rate import schedule
 
 _OPTIMIZER = "trainer.optimizer_config.optimizer"
-_UNSET = "PATH_TO_BE_CONFIGURED"
 _CROPS = "ssd_random_crop|ssd_random_crop_pad|ssd_random_crop(_pad)?_fixed_aspect_ratio"
 
 
@@ -207,92 +202,6 @@ def checkpoint(draft: Draft) -> None:
         draft.no_counterpart(path, "no checkpoint, nothing to load")
 
 
-def data(draft: Draft) -> None:
-    """Records, label maps, and how they are read."""
-    names = draft.readers()
-    end = "tf_record_input_reader.input_path"
-    inputs = {name: draft.get(f"{name}.{end}", []) for name in names}
-    for name, part in (
-        ("train_input_reader", "train_data"),
-        ("eval_input_reader", "validation_data"),
-    ):
-        mine = [reader for reader in names if reader.startswith(name)]
-        if not any(inputs.get(reader) for reader in mine):
-            fix = "models.for_records names the records of lesson 04"
-            draft.note_mistake(f"{name}.{end}", f"missing: no records to read; {fix}")
-        for number, reader in enumerate(mine):
-            if number:
-                for leaf in draft.below(reader):
-                    draft.no_counterpart(leaf.path, "one set here; evaluate others in lesson 08")
-            else:
-                _reader(draft, reader, f"task.{part}")
-    training = set(inputs["train_input_reader"])
-    for reader in names[1:]:
-        same = training & set(inputs[reader])
-        if same and not any(_UNSET in path for path in same):
-            draft.note_mistake(
-                f"{reader}.{end}",
-                "the same file for training and evaluation: the score says nothing; "
-                "models.for_records names both parts of the split",
-            )
-    for leaf in draft.leaves.values():
-        _paths(draft, leaf)
-
-
-def _reader(draft: Draft, reader: str, data: str) -> None:
-    path = f"{reader}.tf_record_input_reader.input_path"
-    names = draft.get(path, [])
-    if any(_UNSET in name for name in names):
-        draft.no_counterpart(path, "models.for_records names the records of lesson 04")
-    elif names:
-        remark = "as it stands; models.for_records names those of lesson 04"
-        value = names[0] if len(names) == 1 else names
-        draft.take(path, f"{data}.input_path", value=value, remark=remark)
-    remark = "records hold class numbers; models.for_records counts the classes of its label map"
-    draft.no_counterpart(f"{reader}.label_map_path", remark)
-    for end, key in counterparts("reader").items():
-        if end == "drop_remainder" or draft.get(f"{reader}.{end}", 0) > 0:
-            draft.take(f"{reader}.{end}", f"{data}.{key}")
-        else:
-            stays = show(draft.setting(f"{data}.{key}"))
-            draft.no_counterpart(f"{reader}.{end}", f"0 or less means nothing; {stays} stays")
-    shuffle, key = f"{reader}.shuffle", f"{data}.shuffle_buffer_size"
-    if data == "task.train_data" and draft.get(shuffle) is False:
-        remark = "a buffer of one image: but shuffled training learns better"
-        draft.approximate(shuffle, key, value=1, remark=remark)
-    elif data == "task.train_data" or draft.get(shuffle) is False:
-        draft.built_in(shuffle)
-    draft.no_counterpart(shuffle, "validation reads in order; the score is the same")
-
-
-def _paths(draft: Draft, leaf: Leaf) -> None:
-    """Paths that were never filled in, or of another machine."""
-    names = leaf.value if isinstance(leaf.value, list) else [leaf.value]
-    for name in names:
-        if not isinstance(name, str) or isinstance(name, Enum):
-            continue
-        if _UNSET in name:
-            what = "weights" if "checkpoint" in leaf.path else "files"
-            fix = (
-                "set task.init_checkpoint, or train from scratch"
-                if what == "weights"
-                else "models.for_records names the records of lesson 04"
-            )
-            draft.note_mistake(leaf.path, f"{name!r} was never replaced; {fix}")
-            return
-        if re.match(r"/|~|[A-Za-z]:[\\/]", name) and not glob(f"{_shards(name)}*"):
-            draft.note_mistake(
-                leaf.path,
-                f"{name!r} is a path of another machine; write it relative to the course's folder",
-            )
-            return
-
-
-def _shards(name: str) -> str:
-    """A path whose shards (`?????`) still match, but nothing else does."""
-    return re.sub(r"\[", "[[]", name)
-
-
 def evaluation(draft: Draft) -> None:
     """How much is evaluated, and by what."""
     path, key = "eval_config.batch_size", "task.validation_data.global_batch_size"
@@ -301,13 +210,11 @@ def evaluation(draft: Draft) -> None:
     draft.take(path, key, value=batch)
     examples, most = "eval_config.num_examples", "eval_config.max_evals"
     count, evaluations = draft.get(examples), draft.get(most, 0)
-    if count:
-        batches = math.ceil(count / batch)
-        remark = f"{count} images are {batches} batches of {batch}; -1 counts all there are"
-        draft.approximate(examples, "trainer.validation_steps", value=batches, remark=remark)
-    else:
-        draft.changes["trainer.validation_steps"] = -1
-        draft.record(examples, TAKEN, "trainer.validation_steps: -1", "all images")
+    # A number of batches that the records cannot fill ends the evaluation in an error.
+    draft.changes["trainer.validation_steps"] = -1
+    outcome = APPROXIMATED if count else TAKEN
+    remark = f"all images there are, be they {count} or not" if count else "all images"
+    draft.record(examples, outcome, "trainer.validation_steps: -1", remark)
     if evaluations and count:
         draft.note_mistake(
             most,

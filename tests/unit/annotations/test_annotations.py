@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from helpers.annotations import voc
 from helpers.annotations.boxes import Annotation, Box, fault, iou, problem, repaired
-from helpers.annotations.folders import images_in, pair, read_folder
+from helpers.annotations.folders import images_in, merged, pair, read_folder
 from helpers.annotations.label_map import read_label_map, write_label_map
 from helpers.common.errors import CourseError
 
@@ -73,11 +73,11 @@ def test_takes_the_file_name_out_of_a_windows_path(tmp_path):
         (lambda text: text[:80], "broken XML"),
         (lambda text: "", "broken XML"),
         (lambda text: "<html></html>", "root <html>"),
-        (lambda text: text.replace("width>", "breadth>"), "size: <width> missing"),
-        (lambda text: text.replace("640", "wide"), "<width> 'wide'"),
+        (lambda text: text.replace("width>", "breadth>"), "<size> missing or 0"),
+        (lambda text: text.replace("640", "wide"), "size: width: 'wide' is no number"),
         (lambda text: text.replace("ymax>", "bottom>"), "object 1: <ymax> missing"),
         (lambda text: text.replace("bndbox", "polygon"), "object 1: <xmin> missing"),
-        (lambda text: text.replace("radar", " "), "object 1: <name> missing"),
+        (lambda text: text.replace("radar", " "), "object 1: <name> is empty"),
         (
             lambda text: '<!DOCTYPE a [<!ENTITY e "x">]>' + text.replace("radar", "&e;"),
             "declares entities",
@@ -213,6 +213,14 @@ def test_the_xml_with_the_images_stem_wins():
         "a.jpg": by_stem,
         "b.jpg": by_name,
     }
+
+
+def test_how_letters_are_composed_makes_no_difference(tmp_path):
+    whole, parts = "Br\xfccke.jpg", "Bru\u0308cke.jpg"
+    one = Annotation(whole, 10, 10, source="Br\xfccke.xml")
+    assert pair([parts], [one]) == pair([parts], [Annotation(whole, 10, 10)]) | {parts: one}
+    voc.write_voc(Annotation(parts, 10, 10), tmp_path / "Bru\u0308cke.xml")
+    assert [a.image for a in merged([one], tmp_path)] == [parts]
 
 
 def test_real_annotations_of_two_tools_are_read(shared):

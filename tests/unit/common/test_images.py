@@ -1,3 +1,7 @@
+import os
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import PIL.Image
@@ -99,3 +103,36 @@ def test_the_hash_survives_shrinking_and_tells_pictures_apart(side):
     assert apart(picture, cv2.resize(picture, (320, 240), interpolation=cv2.INTER_AREA)) < side
     assert apart(picture, cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)) < side
     assert apart(picture, noise(1)) > side * side / 4
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("size", [(12000, 9000), (16320, 12240)], ids=str)
+def test_photos_of_108_and_200_megapixels_are_read(tmp_path, size):
+    path = tmp_path / "phone.png"
+    PIL.Image.new("1", size).save(path)
+    small = decode_file(path, cv2.IMREAD_REDUCED_GRAYSCALE_8)
+    assert small.shape == (size[1] // 8, size[0] // 8)
+    assert image_size(path) == ImageSize(*size)
+
+
+@pytest.mark.parametrize("side", [20_000, 40_000])  # the second is above OpenCV's own limit
+def test_a_bomb_is_refused_by_its_header(tmp_path, side):
+    header = b"IHDR" + struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    path = tmp_path / "bomb.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT")
+    assert decode_file(path) is None
+    assert image_size(path) is None
+    with pytest.raises(CourseError, match=r"bomb.png: not a readable image"):
+        read_image(path)
+
+
+def test_what_is_no_file_is_no_image(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")  # opening it would wait for ever
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "link.jpg").symlink_to("nowhere")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    names = ("pipe.jpg", "folder.jpg", "link.jpg", "loop.jpg", "x" * 300 + ".jpg")
+    for path in (tmp_path / name for name in names):
+        assert decode_file(path) is None
+        assert image_size(path) is None

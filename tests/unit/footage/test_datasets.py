@@ -2,9 +2,12 @@ import dataclasses
 import hashlib
 import re
 import shutil
+import subprocess
+import sys
 import tarfile
 import threading
 import zipfile
+from collections import Counter
 from http.server import ThreadingHTTPServer
 from types import SimpleNamespace
 
@@ -18,9 +21,13 @@ from helpers.annotations.folders import images_in, read_folder
 from helpers.common import downloads
 from helpers.common.errors import CourseError
 from helpers.common.files import read_csv
-from helpers.dataset.split import read_author_split
 from helpers.footage import datasets, mirror
 from helpers.footage.datasets import Dataset
+
+
+def sides(folder):
+    rows = read_csv(folder / "split.csv", ("image", "split"))
+    return {row["image"]: row["split"] for row in rows}
 
 
 @pytest.fixture
@@ -174,7 +181,7 @@ def check(folder):
     assert len(read_folder(folder / "annotations")) == 4
     groups = read_csv(folder / "groups.csv", ("image", "clip"))
     assert [row["clip"] for row in groups] == ["a", "a", "b", "b"]
-    assert read_author_split(folder / "author_split.csv") == {
+    assert sides(folder) == {
         "frame0.jpg": "train",
         "frame2.jpg": "train",
         "frame3.jpg": "val",
@@ -281,6 +288,22 @@ def test_ctrl_c_while_unpacking_keeps_the_download(public, tmp_path, monkeypatch
     check(datasets.fetch_dataset("toy", tmp_path / "01_images"))
     size = len(public.files["/toy.zip"])
     assert public.asked[-1] == ("/toy.zip", f"bytes={size}-"), "only asked whether there is more"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["01_images", "mirror"]
+
+
+def test_what_a_killed_fetch_leaves_is_gone_after_the_next(public, tmp_path):
+    code = (
+        "import os, sys; from helpers.footage import datasets; from pathlib import Path\n"
+        "datasets.unpack = lambda archive, place, name: (place.mkdir(), os._exit(9))\n"
+        "datasets.DATASETS = {'toy': datasets.Dataset(**eval(sys.argv[2]))}\n"
+        "datasets.fetch_dataset('toy', Path(sys.argv[1]))\n"
+    )
+    toy = dataclasses.asdict(datasets.find_dataset("toy"))
+    command = [sys.executable, "-c", code, str(tmp_path / "01_images"), repr(toy)]
+    assert subprocess.run(command, capture_output=True, timeout=60).returncode == 9
+    assert any(tmp_path.rglob(".fetch-*"))
+    check(datasets.fetch_dataset("toy", tmp_path / "01_images"))
+    assert not any(tmp_path.rglob(".fetch-*"))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["01_images", "mirror"]
 
 
@@ -456,7 +479,8 @@ def test_the_table_is_complete():
         assert known.addresses
         assert all(address.startswith("https://") for address in known.addresses)
         assert known.licence
-        assert {known.images, known.annotations, *known.author_split} == set(known.archive)
+        lists = {name.split("/")[0] for name in known.author_split}
+        assert {known.images, known.annotations, *lists} == set(known.archive)
         assert set(known.held_out) <= set(known.clips or ())
         assert len(known.classes) == len(set(known.classes)) > 0
         if known.sha256:
@@ -486,7 +510,22 @@ def test_the_real_sets_are_those_the_course_was_made_with(
     assert {box.label for a in found for box in a.boxes} == set(datasets.find_dataset(name).classes)
 
 
-def test_speedtraps_knows_its_clips_and_its_author(shared, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("speedtraps", {"train": 312, "val": 79}),
+        ("raccoon", {"train": 160, "val": 40}),
+        ("bccd", {"train": 205, "val": 87, "test": 72}),
+    ],
+)
+def test_the_sides_of_the_authors(shared, tmp_path, monkeypatch, name, counts):
+    monkeypatch.setenv("COURSE_MIRROR", str(shared))
+    out = datasets.fetch_dataset(name, tmp_path / "01_images")
+    assert Counter(sides(out).values()) == counts
+    assert set(sides(out)) <= {path.name for path in images_in(out / "images")}
+
+
+def test_speedtraps_knows_its_clips(shared, tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_MIRROR", str(shared))
     out = datasets.fetch_dataset("speedtraps", tmp_path / "01_images")
     clips = {r["image"]: r["clip"] for r in read_csv(out / "groups.csv", ("image", "clip"))}
@@ -494,5 +533,3 @@ def test_speedtraps_knows_its_clips_and_its_author(shared, tmp_path, monkeypatch
     assert clips["frame245.jpg"] == "sunny_187"
     assert clips["frame348.jpg"] == "overcast_a"
     assert clips["frame349.jpg"] == "overcast_b"
-    sides = list(read_author_split(out / "author_split.csv").values())
-    assert (sides.count("train"), sides.count("val")) == (312, 79)

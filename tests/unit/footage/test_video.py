@@ -331,3 +331,65 @@ def test_samples_are_rgb(tmp_path):
     path = video.video_from_images(pictures(tmp_path, 4), tmp_path / "clip.mp4")
     image = video.sample_frames(path, 1)[0][1]
     assert image[20, 20, 0] > 100 > image[20, 20, 2]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "container", "codec"),
+    [
+        (".TS", "mpegts", "libx264"),  # dashcams, in capitals as they write it
+        (".mts", "mpegts", "mpeg2video"),
+        (".MPG", "mpeg", "mpeg2video"),
+        (".vob", "vob", "mpeg2video"),
+        (".MOD", "vob", "mpeg2video"),
+        (".3gp", "3gp", "mpeg4"),
+        (".wmv", "asf", "wmv2"),
+        (".flv", "flv", "flv"),
+        (".divx", "avi", "mpeg4"),
+        (".mxf", "mxf", "mpeg2video"),
+        (".dv", "dv", "dvvideo"),
+    ],
+)
+def test_containers_of_cameras(tmp_path, suffix, container, codec):
+    import av
+
+    from helpers.footage.frames import extract_frames
+
+    path = tmp_path / f"01/clips/clip{suffix}"
+    path.parent.mkdir(parents=True)
+    with av.open(str(path), "w", format=container) as file:
+        stream = file.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 720, 576, "yuv420p"
+        for i in range(6):
+            picture = np.full((576, 720, 3), 15 * i + 20, np.uint8)
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        file.mux(stream.encode(None))
+    about = video.video_info(path)
+    assert (about.fps, about.width, about.height) == (25, 720, 576)
+    out = extract_frames(tmp_path / "01", tmp_path / "02", every=2)
+    assert len(list((out / "images").iterdir())) == 3
+
+
+def test_the_videos_of_the_cases(shared):
+    for name in ("18-dashcam-ts", "30b-mpg", "26-gopro-card/DCIM/100GOPRO"):
+        files = [p for p in (shared / "cases" / name).iterdir() if p.suffix not in (".THM", ".LRV")]
+        assert files
+        for path in files:
+            assert path.suffix.lower() in video.VIDEO_SUFFIXES
+            assert len(video.sample_frames(path, 2)) == 2
+
+
+def test_the_videos_of_a_folder_that_can_be_read(tmp_path):
+    clip(tmp_path / "clip10.mp4")
+    clip(tmp_path / "clip9.MP4")
+    (tmp_path / "clip1.mp4").write_bytes(b"cut off")
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "._clip9.mp4").write_bytes(b"of macOS")
+    names = [path.name for path in video.readable_videos(tmp_path)]
+    assert names == ["clip9.MP4", "clip10.mp4"]
+    for name in names:
+        (tmp_path / name).unlink()
+    with pytest.raises(CourseError, match=r"clip1.mp4: not a readable video"):
+        next(video.readable_videos(tmp_path))
+    (tmp_path / "clip1.mp4").unlink()
+    with pytest.raises(CourseError, match="no video in it"):
+        next(video.readable_videos(tmp_path))

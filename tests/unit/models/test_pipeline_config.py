@@ -7,9 +7,10 @@ import pytest
 
 from helpers import models
 from helpers.annotations.label_map import write_label_map
+from helpers.common import prototext
 from helpers.common.errors import CourseError
 from helpers.models.networks import build_model
-from helpers.models.pipeline import convert, prototext
+from helpers.models.pipeline import convert
 from helpers.models.pipeline.convert import convert_pipeline
 from helpers.models.pipeline.draft import APPROXIMATED, NONE, OUTCOMES, TAKEN
 from helpers.models.pipeline.fields import messages
@@ -185,7 +186,7 @@ def test_the_rate_has_fallen_when_training_ends(converted, name):
                 "trainer.optimizer_config.learning_rate.cosine.decay_steps": 200_000,
                 "trainer.optimizer_config.warmup.type": None,
                 "trainer.train_steps": 200_000,
-                "trainer.validation_steps": 334,
+                "trainer.validation_steps": -1,
                 "task.train_data.global_batch_size": 24,
                 "task.train_data.parser.aug_rand_hflip": True,
                 "task.train_data.parser.aug_type.type": "ssd_random_crop",
@@ -237,7 +238,7 @@ def test_the_rate_has_fallen_when_training_ends(converted, name):
                 "task.model.roi_aligner.crop_size": 7,
                 "task.losses.rpn_box_weight": 2.0,
                 "task.losses.l2_weight_decay": 0.0,
-                "task.model.detection_generator.max_num_detections": 300,
+                "task.model.detection_generator.max_num_detections": 100,
                 "trainer.optimizer_config.optimizer.sgd.global_clipnorm": 10.0,
                 "trainer.optimizer_config.learning_rate.type": "cosine",
                 "trainer.optimizer_config.learning_rate.cosine.initial_learning_rate": 0.0002,
@@ -384,6 +385,105 @@ def test_a_label_map_that_is_there_counts_the_classes(edited):
     path.with_name("label_map.txt").write_text("item { id: 0 name: 'x' }")
     _, report = convert_pipeline(path)
     assert "cannot be read: " in report.mistakes[0].remark
+
+
+def test_a_label_map_that_was_read_is_no_field_without_counterpart(edited):
+    path = clean(edited)
+    assert row_of(convert_pipeline(path)[1], "train_input_reader.label_map_path").outcome == NONE
+    write_label_map(["camera", "car"], path.with_name("label_map.txt"))
+    row = row_of(convert_pipeline(path)[1], "train_input_reader.label_map_path")
+    assert (row.outcome, row.key) == (TAKEN, "task.model.num_classes: 3")
+
+
+@pytest.mark.parametrize(
+    ("written", "read", "said"),
+    [
+        (r"annotations\train.record", "annotations/train.record", "'annotations/train.record'"),
+        (r"annotations\\train.record", "annotations/train.record", "'annotations/train.record'"),
+        (r"my data\2020\val.record", "my data/2020/val.record", "'my data/2020/val.record'"),
+        (r"C:\Users\mia\\val.record", "C:/Users/mia/val.record", "a path of another machine"),
+        (r"caf\303\251/val.record", "café/val.record", None),
+    ],
+)
+def test_backslashes_are_folders_and_a_mistake_with_its_line(edited, written, read, said):
+    path = clean(edited, ("records/val.*?tfrecord", lambda _: written))
+    line = next(i for i, text in enumerate(path.read_text().splitlines(), 1) if written in text)
+    config, report = convert_pipeline(path)
+    assert config.task.validation_data.input_path == read
+    if said is None:
+        assert report.mistakes == ()
+    else:
+        (mistake,) = report.mistakes
+        assert said in mistake.remark
+        assert mistake.line == line
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"<!DOCTYPE html>\n<html><body>model { ssd {</body></html>", "a web page, .* button Raw"),
+        ("model { ssd { } }".encode("utf-16"), "UTF-16; save it as UTF-8"),
+        (b"\x0a\xff\xfe", "line 2: not UTF-8; .*a checkpoint or a frozen graph is no config"),
+        (f"model {{ ssd {{ num_classes: {'9' * 5000} }} }}".encode(), "no 64 bits hold"),
+        (f"model {{ ssd {{ num_classes: 0x{'f' * 400} }} }}".encode(), "no 64 bits hold"),
+        (b"model { ssd { num_classes: 99999999999 } }", "num_classes: 99999999999: give a whole"),
+    ],
+)
+def test_what_is_no_config_is_said(tmp_path, data, says):
+    path = tmp_path / "pipeline.config"
+    with pytest.raises(CourseError, match=r"config: missing; give the path of a pipeline.config"):
+        convert_pipeline(path)
+    path.write_bytes(data)
+    with pytest.raises(CourseError, match=says) as error:
+        convert_pipeline(path)
+    assert "\n" not in str(error.value)
+
+
+def test_dropout_that_is_off_needs_no_advice(edited):
+    end = "dropout_keep_probability"
+    _, report = convert_pipeline(edited("ssd_mobilenet_v1"))
+    assert row_of(report, end).outcome == TAKEN
+    for off in ("use_dropout: true", ""):  # true is the default of this predictor
+        _, report = convert_pipeline(edited("ssd_mobilenet_v1", ("use_dropout: false", off)))
+        assert "no dropout; raise" in row_of(report, end).remark
+
+
+def test_as_many_detections_as_the_classes_may_have(edited):
+    key = "task.model.detection_generator.max_num_detections"
+
+    def most(classes, each, total):
+        path = edited(
+            PLAIN,
+            ("num_classes: 1", f"num_classes: {classes}"),
+            ("max_detections_per_class: 100", each and f"max_detections_per_class: {each}"),
+            ("max_total_detections: 300", total and f"max_total_detections: {total}"),
+        )
+        config, report = convert_pipeline(path)
+        if each:
+            assert row_of(report, "max_detections_per_class").remark
+        return models.flatten(config.as_dict())[key]
+
+    assert most(1, 100, 300) == 100
+    assert most(2, 100, 300) == 200
+    assert most(3, 100, 300) == 300
+    assert most(90, 20, 100) == 100
+    assert most(2, 20, "") == 40
+    assert most(1, "", 300) == 100
+
+
+def test_the_small_square_that_the_old_api_added_is_told(edited):
+    _, report = convert_pipeline(edited("ssd_mobilenet_v1"))
+    assert "the old API had a square of 30 pixels" in row_of(report, ".min_scale").remark
+    off = ("min_scale", "reduce_boxes_in_lowest_layer: false min_scale")
+    _, report = convert_pipeline(edited("ssd_mobilenet_v1", off))
+    assert "a square of" not in row_of(report, ".min_scale").remark
+
+
+def test_old_weights_need_no_other_path(edited):
+    _, report = convert_pipeline(edited(PLAIN))
+    (said,) = [m.remark for m in report.mistakes if m.field.endswith("fine_tune_checkpoint")]
+    assert "set task.init_checkpoint" in said
+    assert "relative" not in said
 
 
 SCHEDULES = {

@@ -46,6 +46,22 @@ def many(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def three_sides(tmp_path_factory):
+    """A dataset of six images, two of each split."""
+    folder = tmp_path_factory.mktemp("three") / "03_dataset"
+    (folder / "images").mkdir(parents=True)
+    (folder / "annotations").mkdir()
+    rows = []
+    for i in range(6):
+        (folder / f"images/{i}.jpg").write_bytes(encoded(size=(160, 120), quality=50 + i))
+        write_voc(Annotation(f"{i}.jpg", 160, 120, BOXES), folder / f"annotations/{i}.xml")
+        rows.append({"image": f"{i}.jpg", "clip": str(i), "split": SPLITS[i % 3]})
+    write_csv(folder / "split.csv", ("image", "clip", "split"), rows)
+    write_label_map(MAP, folder / "label_map.pbtxt")
+    return folder
+
+
 @pytest.fixture
 def written(dataset, tmp_path):
     return write_records(dataset, tmp_path / "04_records", shards=1)

@@ -330,7 +330,10 @@ def test_what_is_missing_on_an_object_store_is_one_line(store):
     at("far://b/03_dataset/images/png.png").unlink()
     done = run("far://b/04_records")
     assert done.returncode == 1
-    assert done.stderr == "far://b/03_dataset/images/png.png: missing; run lesson 03 again\n"
+    assert done.stderr == (
+        "far://b/03_dataset/images/png.png: missing, and split.csv lists it; delete the folder of "
+        "lesson 03, run it again\n"
+    )
     assert [p.name for p in place.iterdir() if "04_records" in p.name] == []
     at("far://b/03_dataset/manifest.json").unlink()
     assert "copy the whole folder" in run("far://b/04_records").stderr

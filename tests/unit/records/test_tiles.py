@@ -11,6 +11,7 @@ from helpers.common.images import fit
 from helpers.records import tfrecord
 from helpers.records.tiles import prepare_records, tiles_help
 from helpers.records.verify import verify_records
+from helpers.records.writing import write_records
 from helpers.training.loop import train
 
 tf = pytest.importorskip("tensorflow")
@@ -135,6 +136,18 @@ def test_ids_are_unique_and_held_out_images_stay_whole(tiles, tiny_records):
             for edge in BOX
         )
     assert (tiles / "val.json").read_bytes() == (tiny_records / "val.json").read_bytes()
+
+
+def test_a_test_side_stays_whole_and_is_counted(three_sides, tmp_path):
+    records = write_records(three_sides, tmp_path / "04", shards=1)
+    for name, tile in (("whole", None), ("tiles", 60)):
+        out = prepare_records(records, tmp_path / name, height=120, width=160, tile=tile)
+        assert [decoded(item).shape for item in items(out, "test")] == [(120, 160, 3)] * 2
+        assert (out / "test.json").read_bytes() == (records / "test.json").read_bytes()
+        counts = read_manifest(out)["counts"]
+        assert counts["test"] == read_manifest(records)["counts"]["test"]
+        assert "test.json" in counts["crc32c"]
+    assert len(items(out, "train")) == 2 * (2 + 2)  # of each the one object that counts
 
 
 def test_the_same_seed_gives_the_same_tiles(tiles, tiny_records, tmp_path):

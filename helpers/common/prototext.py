@@ -1,7 +1,7 @@
 """Protobuf's text format, read without the messages' definitions.
 
-`pipeline.config` files are written in it. The protos that define their fields are in no package
-that installs today, so that the text is read for what it says, as nested dicts.
+Label maps and `pipeline.config` files are written in it. The protos that define their fields are
+in no package that installs today, so that the text is read for what it says, as nested dicts.
 
 Source: the text format specification, https://protobuf.dev/reference/protobuf/textformat-spec/
 """
@@ -9,7 +9,6 @@ Source: the text format specification, https://protobuf.dev/reference/protobuf/t
 import math
 import re
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from helpers.common.errors import CourseError
@@ -82,29 +81,19 @@ class Leaf(NamedTuple):
     value: Any
 
 
-def read(path: Path | str) -> dict[str, list[Field]]:
-    """Read a file in text format: {field name: [Field, …]}, a message being such a dict again.
-
-    Raises CourseError, "file:line:column: …", for a file that is missing or not in this format.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise CourseError(f"{path}: missing; give the path of a pipeline.config") from None
-    except OSError as error:
-        raise CourseError(f"{path}: {error.strerror}; give a file that can be read") from None
-    except UnicodeDecodeError as error:
-        raise CourseError(
-            f"{path}: byte {error.start} is not text (UTF-8); give the text file, "
-            "not a checkpoint or a frozen graph"
-        ) from None
-    return parse(text, str(path))
-
-
 def parse(text: str, name: str = "text") -> dict[str, list[Field]]:
-    """As `read`, for a text; `name` is what errors call it."""
+    """Read text format: {field name: [Field, …]}, a message being such a dict again.
+
+    Raises CourseError, "name:line:column: …", for text that is not in this format, `name` being
+    what its file is called. One that is a web page is what a browser saves of a file on GitHub.
+    """
     import lark
 
+    if re.match(r"\s*<(!doctype|html|\?xml|head|body)", text, re.IGNORECASE):
+        raise CourseError(
+            f"{name}: a web page, not the file that it shows; download the file itself (on "
+            "GitHub: the button Raw)"
+        )
     try:
         tree = _parser().parse(text)
     except lark.UnexpectedInput as error:
@@ -183,17 +172,19 @@ def _word(text: str):
 
 def _number(text: str, token, name: str) -> int | float:
     sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text)
-    if digits[:2].lower() == "0x":
-        return sign * int(digits, 16)
-    if digits.isdigit():
-        octal = len(digits) > 1 and digits[0] == "0"
-        if octal and not re.fullmatch("[0-7]+", digits):
-            raise CourseError(
-                f"{name}:{token.line}:{token.column}: {text}: a number that starts with 0 is "
-                "octal; drop the zero"
-            )
-        return sign * int(digits, 8 if octal else 10)
-    return sign * float(digits.rstrip("fF"))
+    place = f"{name}:{token.line}:{token.column}"
+    base = 16 if digits[:2].lower() == "0x" else 8 if digits[0] == "0" else 10
+    if base != 16 and not digits.isdigit():
+        return sign * float(digits.rstrip("fF"))
+    if base == 8 and not re.fullmatch("[0-7]+", digits):
+        raise CourseError(
+            f"{place}: {_short(text)}: a number that starts with 0 is octal; drop the zero"
+        )
+    # Python takes quadratic time for thousands of digits, and then refuses.
+    number = sign * int(digits, base) if len(digits) < 100 else 2**64
+    if not -(2**63) <= number < 2**64:
+        raise CourseError(f"{place}: {_short(text)}: no 64 bits hold this number; correct it")
+    return number
 
 
 def _unescape(token, name: str) -> str:
@@ -209,7 +200,7 @@ def _unescape(token, name: str) -> str:
         return _ESCAPE.sub(replace, token[1:-1].encode()).decode()
     except (KeyError, ValueError, OverflowError):
         raise CourseError(
-            f"{name}:{token.line}:{token.column}: {token}: an escape in it means nothing; "
+            f"{name}:{token.line}:{token.column}: {_short(token)}: an escape in it means nothing; "
             "write \\\\ for a backslash"
         ) from None
 
@@ -221,9 +212,11 @@ def _say(error, text: str, name: str) -> str:
         place, char = f"{name}:{error.line}:{error.column}", error.char
         if char in "\"'":
             return f"{place}: this string does not end on its line; add the closing {char}"
+        if char in "‘’‚‛“”„‟«»`´":
+            return f"{place}: {char} is no straight quote; write ' around the text"
         word = re.match(r"[^\s{}<>\[\]:;,#]+", text[error.pos_in_stream :])
         if word and re.match(r"[-+.\d]", word[0]):
-            return f"{place}: {word[0]!r} is no number; write one such as 0.004, 4e-3 or 12"
+            return f"{place}: {_short(word[0])!r} is no number; write one such as 0.004, 4e-3 or 12"
         return f"{place}: {char!r} means nothing here; delete it, or put the text in quotes"
     token = error.token
     expected = sorted(_WORDS[kind] for kind in error.expected if kind in _WORDS)
@@ -236,10 +229,17 @@ def _say(error, text: str, name: str) -> str:
         closing = {"{": "}", "<": ">", "[": "]"}[char]
         return f"{name}:{line}:{column}: this {char!r} is never closed; add {closing!r}"
     place = f"{name}:{token.line}:{token.column}"
+    if bare := re.search(r":[ \t]*([A-Za-z]\w*([ \t]+\w+)+)\s*$", text[: token.start_pos]):
+        place = f"{name}:{text.count(chr(10), 0, bare.start(1)) + 1}"
+        words = _short(bare[1])
+        return f"{place}: {words}: several words are a text; write quotes around: '{words}'"
     if token in ("}", ">", "]") and _unclosed(text[: token.start_pos]) is None:
         return f"{place}: {str(token)!r} closes nothing; delete it, or add what it closes"
-    shown = str(token) if len(token) < 40 else f"{token[:36]} …"
-    return f"{place}: {shown!r} does not fit here; before it comes {' or '.join(expected)}"
+    return f"{place}: {_short(token)!r} does not fit here; before it comes {' or '.join(expected)}"
+
+
+def _short(text: str) -> str:
+    return str(text) if len(text) < 40 else f"{text[:36]} …"
 
 
 def _unclosed(text: str) -> tuple[int, int, str] | None:

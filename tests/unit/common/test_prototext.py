@@ -6,8 +6,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.common import prototext
 from helpers.common.errors import CourseError
-from helpers.models.pipeline import prototext
 
 
 def values(text):
@@ -125,6 +125,13 @@ def test_leaves_know_their_lines_and_keep_their_order():
         ("a: '\\UFFFFFFFF'", r"p:1:4: .* an escape"),
         ("a: [[1]]", r"p:1:5: '\[' does not fit here"),
         ("a { " * 101 + "}" * 101, r"more than 100 messages in one another"),
+        (f"a: {'9' * 5000}", r"p:1:4: 9{36} …: no 64 bits hold this number"),
+        (f"a: -0x{'f' * 5000}", r"p:1:4: -0xf{33} …: no 64 bits hold this number"),
+        ("a: 18446744073709551616", "no 64 bits"),
+        ("a: “x”", r"p:1:4: “ is no straight quote; write ' around the text"),
+        ("a: 1\nb: two words\nc: 1", r"p:2: two words: several words are a text; .*: 'two words'"),
+        ("<!DOCTYPE html>\n<html>a: 1</html>", r"p: a web page, .*; download the file itself"),
+        ("\n <html lang='en'>", r"p: a web page"),
     ],
 )
 def test_a_fault_is_said_in_one_line_with_its_place(text, fault):
@@ -133,17 +140,8 @@ def test_a_fault_is_said_in_one_line_with_its_place(text, fault):
     assert "\n" not in str(error.value)
 
 
-def test_a_file_that_is_no_text_is_named(tmp_path):
-    path = tmp_path / "pipeline.config"
-    with pytest.raises(CourseError, match=r"pipeline.config: missing; give the path"):
-        prototext.read(path)
-    path.write_bytes(b"\x0a\xff\xfe")
-    with pytest.raises(CourseError, match=r"byte 1 is not text .*; give the text file"):
-        prototext.read(path)
-    with pytest.raises(CourseError, match=r"directory; give a file"):
-        prototext.read(tmp_path)
-    path.write_text("\ufeffa: 1\r\nb: 2\r\n", encoding="utf-8")
-    assert [leaf.line for leaf in prototext.leaves(prototext.read(path))] == [1, 2]
+def test_lines_are_those_of_an_editor():
+    assert [leaf.line for leaf in prototext.leaves(prototext.parse("a: 1\r\nb: 2\r\n"))] == [1, 2]
 
 
 def test_protobuf_itself_reads_the_same():
