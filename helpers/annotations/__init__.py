@@ -7,7 +7,8 @@ __getattr__, __dir__, __all__ = exports(
     {
         "boxes": "Annotation Box problem",
         "voc": "read_voc write_voc",
-        "folders": "images_in merged pair read_folder",
+        "folders": "images_in",
+        "pairing": "merged pair read_folder",
         "formats": "read_annotations survey",
         "pictures": "Pictures",
         "writing": "write_annotations",

@@ -1,61 +1,15 @@
-"""Folders of images and annotations: which files there are, and which belong together."""
+"""Folders of somebody: which files there are, in which order, and how names are compared."""
 
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from helpers.annotations.boxes import Annotation
-from helpers.annotations.remarks import Note, Remark
-from helpers.annotations.voc import read_voc
-from helpers.common.errors import CourseError
+from helpers.common.errors import CourseError, refusals
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 SPLITS = ("train", "val", "test")
-
-
-def read_folder(folder: Path | str, note: Note | None = None) -> list[Annotation]:
-    """Read the XML files of a folder, in natural order (frame2 before frame10), but hidden ones.
-
-    `note` gets each object and each file that cannot be used, and the rest is read; None refuses
-    them. A file of which no object can be used is left out: something is there, nobody knows where.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise CourseError(f"{folder}: no such folder; give the folder that holds the XML files")
-    found = []
-    # macOS leaves a ._frame2.xml next to frame2.xml on disks of other systems.
-    for path in natural(folder.glob("[!.]*.xml")):
-        if note is None:
-            found.append(read_voc(path))
-            continue
-        noted: list[Remark] = []
-        try:
-            annotation = read_voc(path, note=noted.append)
-            if annotation.boxes or all(remark.where == "size" for remark in noted):
-                found.append(annotation)
-        except CourseError as error:
-            value, _, fix = str(error).removeprefix(f"{path}: ").rpartition("; ")
-            noted.append(Remark(path.name, "", "not understood", value, fix))
-        for remark in noted:
-            note(remark._replace(file=path.name))
-    return found
-
-
-def merged(
-    annotations: Sequence[Annotation], drawn: Path | str | None, note: Note | None = None
-) -> list[Annotation]:
-    """Return `annotations`, each replaced by that of the same frame in the folder `drawn`, if any.
-
-    Two belong to the same frame when their XML files share a stem. Those that only `drawn` has
-    come last. Without a folder, `annotations` come back as they are. `note` as in `read_folder`.
-    """
-    if drawn is None or not Path(drawn).is_dir():
-        return list(annotations)
-    by_stem = {_composed(Path(a.source).stem): a for a in read_folder(drawn, note)}
-    found = [by_stem.pop(_composed(Path(a.source or a.image).stem), a) for a in annotations]
-    return [*found, *by_stem.values()]
 
 
 def images_in(folder: Path | str) -> list[Path]:
@@ -84,7 +38,7 @@ def entries_below(folder: Path) -> Iterator[Path]:
     Hidden files and folders are left out, and a folder that two links lead to comes once.
     """
     seen: set[tuple[int, int]] = set()
-    for root, folders, files in os.walk(folder, followlinks=True):
+    for root, folders, files in os.walk(folder, onerror=_refused, followlinks=True):
         here = os.stat(root)
         if (here.st_dev, here.st_ino) in seen:
             folders.clear()
@@ -94,6 +48,12 @@ def entries_below(folder: Path) -> Iterator[Path]:
         for name in sorted(files) + [name for name in folders if is_image(Path(name))]:
             if not name.startswith("."):
                 yield Path(root, name)
+
+
+def _refused(error: OSError) -> None:
+    """A folder that may not be opened is said: its pictures would be missed silently."""
+    with refusals(str(error.filename)):
+        raise error
 
 
 def is_image(path: Path) -> bool:
@@ -111,21 +71,6 @@ def natural(paths: Iterable[Path]) -> list[Path]:
     return sorted(paths, key=key)
 
 
-def pair(images: Sequence[str], annotations: Sequence[Annotation]) -> dict[str, Annotation]:
-    """Return the annotation of each image file name that has one.
-
-    The XML file with the image's stem wins over the <filename> inside: files get renamed,
-    and tools write the name once. How "ü" is composed makes no difference.
-    """
-    by_stem = {_composed(Path(a.source).stem): a for a in annotations if a.source}
-    by_name = {_composed(a.image): a for a in annotations}
-    found = {
-        name: by_stem.get(_composed(Path(name).stem)) or by_name.get(_composed(name))
-        for name in images
-    }
-    return {name: annotation for name, annotation in found.items() if annotation is not None}
-
-
 def readable(name: str) -> str:
     """Return a file name as text that can be written: names that are no UTF-8 as in Windows."""
     try:
@@ -139,10 +84,11 @@ def readable(name: str) -> str:
 
 def key_of(name: str) -> str:
     """Return what names are compared by: composed (NFC), without regard to case."""
-    return _composed(readable(name)).casefold()
+    return composed(readable(name)).casefold()
 
 
-def _composed(name: str) -> str:
+def composed(name: str) -> str:
+    """Return a name in Unicode's composed form (NFC), as which "ü" is one character."""
     return unicodedata.normalize("NFC", name)
 
 

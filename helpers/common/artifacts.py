@@ -41,8 +41,9 @@ def artifact(
     The draft is removed when the function raises; what was there before stays as it was.
 
     Args:
-        maker: the function's name in manifests and fingerprints. It stays when the code moves:
-            another one would make every finished folder stale.
+        maker: the function's name in manifests and fingerprints. It stays when the code moves,
+            and gets another number when the code makes something else of the same inputs: then
+            every finished folder is stale.
         resumes: the draft stays next to the folder when the function raises or is killed, and a
             later call with the same inputs and parameters gets it as it was left: the function
             must tell what in it is whole.

@@ -194,8 +194,11 @@ def _display(progress: Progress) -> Iterator[None]:
 
 def _inner_bar(client: Any) -> str:
     """Return "[120/450]" of the newest unfinished progress bar in the running cell."""
-    for state in reversed(list(getattr(client, "widget_state", {}).values())):
-        value, end = state.get("value"), state.get("max")
-        if state.get("_model_name") == "FloatProgressModel" and end and 0 < value < end:
-            return f"[{value:g}/{end:g}]"
+    from helpers.common.progress import METADATA as BAR
+
+    for cell in reversed(client.nb.cells if client else []):
+        for output in reversed(cell.get("outputs", [])):
+            value, end = output.get("metadata", {}).get(BAR) or (0, 0)
+            if end and 0 < value < end:
+                return f"[{value:g}/{end:g}]"
     return ""

@@ -57,7 +57,8 @@ class Lesson:
         """Return the path of an earlier lesson's finished folder, such as "04_records".
 
         A folder is finished when it has a manifest. One that is missing is built when the
-        lesson was started with `build_missing=True`.
+        lesson was started with `build_missing=True`. Of a training that was stopped, a line
+        says at which step.
 
         Raises CourseError when it is missing, or when it was made from another dataset; the
         line says which lesson writes it.
@@ -79,6 +80,10 @@ class Lesson:
                 f"{path}: made from dataset {made_from}, not {self.dataset}; choose another "
                 f"workspace, or run the lessons up to {writer} again with this dataset"
             )
+        counts = read_json(path / MANIFEST).get("counts", {})
+        if "stopped_at" in counts:
+            at = f"{counts['stopped_at']} of {counts['steps']}"
+            print(f"{name}: stopped at step {at}; run lesson {writer} again, and it goes on.")
         return path
 
     def record(self, name: str, value: Any) -> None:

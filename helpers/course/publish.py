@@ -18,6 +18,7 @@ from helpers.course.notebooks import (
     source_hash,
 )
 from helpers.course.parameters import DEFAULTS
+from helpers.course.saving import WIDGET
 from helpers.course.workspace import executed_file, read_state, resolve_workspace
 from helpers.inference.detector import load_detector, save_detector
 
@@ -28,7 +29,6 @@ MACHINE_PATH = re.compile(
     r"(?<![\w.~-])(?:/(?:home|root|work|tmp|Users|mnt)/[\w.~-]|[A-Za-z]:\\{1,2}\w)[^\s'\"<>]*"
 )
 WARNING = re.compile(r"\b\w*Warning:|\bWARNING\b")
-_WIDGET = "application/vnd.jupyter.widget-view+json"
 _EMBEDDED = re.compile(r"base64,[A-Za-z0-9+/=\s]+")
 
 
@@ -148,11 +148,13 @@ def ship_detector(workspace: Path, folder: Path) -> None:
 
 def _output(output: Any) -> Any | None:
     """Return an output as it is published; None for one that is left out."""
+    from helpers.common.progress import METADATA as BAR
+
     output = copy.deepcopy(output)
     if output.output_type == "stream":
         return output if output.name == "stdout" and _joined(output.text).strip() else None
     data = output.get("data", {})
-    if _WIDGET in data:
+    if WIDGET in data or BAR in output.get("metadata", {}):
         return None
     long_video = [
         kind

@@ -6,8 +6,10 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "audit": "find_faults",
-        "labels": "check_labels",
+        "author": "usual_split",
+        "labels": "check_labels labels_in",
         "labelling": "labelling_widget",
+        "reading": "read_annotated",
         "split": "leak_check split_by_clip split_by_frame",
         "statistics": "box_statistics share_under",
         "assemble": "write_dataset",

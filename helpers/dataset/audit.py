@@ -1,28 +1,25 @@
 """The audit: what is wrong with images and annotations, and what it would do to a training."""
 
-import functools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from helpers.annotations.boxes import Annotation, Box, fault, iou
-from helpers.annotations.folders import pair
+from helpers.annotations.pairing import pair
 from helpers.common.images import ImageSize
+from helpers.dataset.findings import Finding, finding
 from helpers.dataset.labels import closest_label, meant_labels
 from helpers.dataset.near_copies import (
-    NEAR,
     Picture,
     exact_copies,
-    leaks,
     near_copies,
     read_frames,
     read_pictures,
 )
-
-COLUMNS = ("file", "object", "kind", "value", "effect", "fix")
-ALL = "all files"
+from helpers.dataset.sizes import fit, fitted, in_words
+from helpers.dataset.whole_set import imbalance, leak_findings, likeness
 
 # Below this side length in pixels of the image as stored, a box is more likely a slip of the
 # mouse than an object: the smallest of the 389 annotated by hand in speedtraps is 13 pixels wide.
@@ -30,37 +27,12 @@ TINY = 4
 # Two boxes of one label with a higher IoU are one object drawn twice: people who draw the same
 # object twice rarely reach more, two objects side by side never do.
 TWICE = 0.9
-# A class ten times rarer than another is learnt worse; lesson 03 says so.
-IMBALANCE = 10
 # Quartiles of fewer boxes say little about what is usual.
 _ENOUGH = 20
 # Far out in Tukey's sense (Exploratory Data Analysis, 1977): three quartile distances beyond.
 _FAR_OUT = 3
 # Boxes drawn by hand scatter by a few percent even when all objects are alike.
 _SCATTER = math.log(1.1)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One fault. `object` counts the objects of the file from 1; 0 means the file as a whole.
-
-    A finding about the set, such as class imbalance, has the file "all files".
-    """
-
-    file: str
-    object: int
-    kind: str
-    value: str
-    effect: str
-    fix: str
-
-
-@functools.cache
-def kinds() -> dict[str, dict[str, str]]:
-    """Return the kinds of findings: the effect of each, and the fix where it is always the same."""
-    import yaml
-
-    return yaml.safe_load(Path(__file__).with_name("findings.yaml").read_text(encoding="utf-8"))
 
 
 def find_faults(
@@ -85,7 +57,7 @@ def find_faults(
         labels: the allowed labels; None takes those found and reports only the ones that look
             like another, more frequent label written differently.
         only: limits the check to these image file names.
-        split: image -> "train" or "val": adds the near-copies across the split.
+        split: image -> "train", "val" or "test": adds the near-copies across the split.
         pictures: what `read_pictures` returned; None calls it.
     """
     if pictures is None:
@@ -94,34 +66,34 @@ def find_faults(
     paired = pair(list(pictures), annotations)
     clips = {name: row["clip"] for name, row in read_frames(images_folder).items()}
     meant = meant_labels(annotations, labels)
-    sizes = {name: _true_size(pictures[name], a) for name, a in paired.items()}
-    usual = _usual(paired, sizes, meant)
+    true = {name: _as_pictured(a, pictures[name]) for name, a in paired.items()}
+    usual = _usual(true.values(), meant)
     empty = _empty(paired, clips)
     copies = _copies(images_folder, pictures, paired, clips)
 
     used = set(map(id, paired.values()))
     findings = [
-        _finding(_file(a), 0, "no image", f"expects {a.image}")
+        finding(_file(a), 0, "no image", f"expects {a.image}")
         for a in annotations
         if id(a) not in used
     ]
     for name, picture in pictures.items():
         if picture.problem:
-            findings.append(_finding(name, 0, "unreadable image", picture.problem))
+            findings.append(finding(name, 0, "unreadable image", picture.problem))
         if name in copies:
             findings.append(copies[name])
         annotation = paired.get(name)
         if annotation is None:
-            findings.append(_finding(name, 0, "no annotation", "no XML file"))
+            findings.append(finding(name, 0, "no annotation", "no XML file"))
         elif annotation.image != name:
             value, fix = f"says {annotation.image}", f"write {name} into <filename>"
-            findings.append(_finding(_file(annotation), 0, "file name", value, fix))
+            findings.append(finding(_file(annotation), 0, "file name", value, fix))
         if picture.size:
             findings += _check_size(name, picture.size, annotation)
         if name in empty:
-            findings.append(_finding(_file(paired[name]), 0, "empty", empty[name]))
+            findings.append(finding(_file(paired[name]), 0, "empty", empty[name]))
         if annotation:
-            findings += _check_boxes(annotation, sizes[name], labels, meant, usual)
+            findings += _check_boxes(true[name], labels, meant, usual)
     counts = Counter(meant.get(b.label, b.label) for a in annotations for b in a.boxes)
     findings += imbalance(counts if labels is None else {x: counts[x] for x in labels})
     if split is not None:
@@ -129,33 +101,12 @@ def find_faults(
     return findings
 
 
-def imbalance(counts: Mapping[str, int]) -> list[Finding]:
-    """Return findings for the labels that are at least ten times rarer than the most frequent."""
-    most = max(counts, key=counts.__getitem__, default="")
-    found = []
-    for label, count in counts.items():
-        if 0 < count * IMBALANCE <= counts[most]:
-            value = f"{label!r} {count} boxes, {most!r} {counts[most]}: {IMBALANCE} times or more"
-            found.append(_finding(ALL, 0, "class imbalance", value))
-    return found
-
-
-def leak_findings(
-    images_folder: Path | str, pictures: Mapping[str, Picture], split: Mapping[str, str]
-) -> list[Finding]:
-    """Return findings for the near-copies across a split, image -> "train" or "val"."""
-    return [
-        _finding(name, 0, "neighbour across the split", _likeness(f"{other} in train", bits))
-        for name, other, bits in leaks(images_folder, pictures, split)
-    ]
-
-
 def unknown_label(file: str, number: int, label: str, labels: Sequence[str]) -> Finding:
     """Return a finding for a label that is not among `labels`, with the one probably meant."""
     value = f"{label!r} is not in the labels"
     if close := closest_label(label, labels):
-        return _finding(file, number, "label", value, f"rename it to {close!r}")
-    return _finding(file, number, "class left out", value)
+        return finding(file, number, "label", value, f"rename it to {close!r}")
+    return finding(file, number, "class left out", value)
 
 
 def twin(box: Box, others: Sequence[Box]) -> int:
@@ -171,63 +122,61 @@ def twin(box: Box, others: Sequence[Box]) -> int:
     return 0
 
 
-def _finding(file: str, number: int, kind: str, value: str, fix: str | None = None) -> Finding:
-    text = kinds()[kind]
-    return Finding(file, number, kind, value, text["effect"], fix or text["fix"])
-
-
 def _file(annotation: Annotation) -> str:
     return annotation.source or annotation.image
 
 
-def _likeness(other: str, bits: int) -> str:
-    return f"like {other}: {bits} of 64 bits differ (near: up to {NEAR})"
-
-
-def _true_size(picture: Picture, annotation: Annotation) -> tuple[int, int]:
-    stated = annotation.width, annotation.height
-    return picture.size.as_annotated(*stated) if picture.size else stated
+def _as_pictured(annotation: Annotation, picture: Picture) -> Annotation:
+    return fitted(annotation, picture.size) if picture.size else annotation
 
 
 def _check_size(name: str, size: ImageSize, annotation: Annotation | None) -> Iterator[Finding]:
     if size.orientation != 1:
-        yield _finding(name, 0, "rotated by EXIF", f"orientation {size.orientation}")
+        yield finding(name, 0, "rotated by EXIF", f"orientation {size.orientation}")
     if annotation is None:
         return
     width, height = stated = annotation.width, annotation.height
-    if stated not in ((size.width, size.height), size.upright):
-        value = f"XML says {width}x{height}, the image is {size.width}x{size.height}"
-        yield _finding(_file(annotation), 0, "wrong size", value)
+    if stated in ((size.width, size.height), size.upright):
+        return
+    value = f"XML says {width}x{height}, the image is {size.width}x{size.height}"
+    _, scale = fit(size, annotation)
+    fix = None
+    if scale is None:
+        value += ": another shape, so that its boxes belong to another picture"
+        fix = "give the picture that was annotated, or draw the boxes again"
+    elif scale != (1, 1):
+        value += f": resized by {in_words(scale)} since it was annotated"
+        fix = "look whether the boxes, which are scaled alike, fit"
+    yield finding(_file(annotation), 0, "wrong size", value, fix)
 
 
 def _check_boxes(
     annotation: Annotation,
-    size: tuple[int, int],
     labels: Sequence[str] | None,
     meant: Mapping[str, str],
     usual: Mapping[tuple[str, str], tuple[float, ...]],
 ) -> Iterator[Finding]:
-    file = _file(annotation)
+    file, size = _file(annotation), (annotation.width, annotation.height)
     # Two spellings of one label are one label, when boxes are compared.
     boxes = [replace(box, label=meant.get(box.label, box.label)) for box in annotation.boxes]
     for number, (box, stated) in enumerate(zip(boxes, annotation.boxes, strict=True), 1):
         width, height = box.xmax - box.xmin, box.ymax - box.ymin
         if wrong := fault(box, *size):
-            yield _finding(file, number, *wrong)
+            yield finding(file, number, *wrong)
         elif min(width, height) < TINY and not box.difficult:
             value = f"{width:g} x {height:g} pixels, under {TINY}"
-            yield _finding(file, number, "tiny", value)
+            yield finding(file, number, "tiny", value)
         else:
             yield from _unusual(file, number, box, size, usual)
         if other := twin(box, boxes[: number - 1]):
             share = iou(box, boxes[other - 1])
             more = "" if share == 1 else f" but for the drawing: IoU {share:.2f}, over {TWICE}"
-            yield _finding(file, number, "same box twice", f"the same as object {other}{more}")
+            yield finding(file, number, "same box twice", f"the same as object {other}{more}")
         if labels is not None and stated.label not in labels:
             yield unknown_label(file, number, stated.label, labels)
         elif stated.label != box.label and labels is None:
             value = f"{stated.label!r} next to {box.label!r}"
-            yield _finding(
+            yield finding(
                 file, number, "label", value, f"rename it to {box.label!r}, if that is meant"
             )
 
@@ -241,18 +190,17 @@ def _measures(box: Box, size: tuple[int, int]) -> dict[str, float]:
 
 
 def _usual(
-    paired: Mapping[str, Annotation],
-    sizes: Mapping[str, tuple[int, int]],
-    meant: Mapping[str, str],
+    annotations: Iterable[Annotation], meant: Mapping[str, str]
 ) -> dict[tuple[str, str], tuple[float, ...]]:
     """(label, measure) -> lower fence, quartiles, upper fence, for labels with enough boxes."""
     import numpy as np
 
     values = defaultdict(list)
-    for name, annotation in paired.items():
+    for annotation in annotations:
+        size = annotation.width, annotation.height
         for box in annotation.boxes:
-            if not box.difficult and fault(box, *sizes[name]) is None:
-                for measure, value in _measures(box, sizes[name]).items():
+            if not box.difficult and fault(box, *size) is None:
+                for measure, value in _measures(box, size).items():
                     values[meant.get(box.label, box.label), measure].append(math.log(value))
     found = {}
     for key, logs in values.items():
@@ -284,7 +232,7 @@ def _unusual(
             unit, scale = "root of its area, pixels", math.sqrt(size[0] * size[1])
         this, lower, upper = (f"{scale * v:.3g}" for v in (value, low, high))
         text = f"{unit}: {this}; half of all {box.label!r} have {lower} to {upper}"
-        yield _finding(file, number, kind, text)
+        yield finding(file, number, kind, text)
 
 
 def _empty(paired: Mapping[str, Annotation], clips: Mapping[str, str]) -> dict[str, str]:
@@ -317,7 +265,7 @@ def _copies(
         if boxes.get(name) not in (boxes.get(other), None):
             value += ", but with other boxes"
             fix = "look which boxes are right, and delete the other"
-        found[name] = _finding(name, 0, "same picture twice", value, fix)
+        found[name] = finding(name, 0, "same picture twice", value, fix)
     for name, other, bits in near_copies(images_folder, pictures, clips):
-        found[name] = _finding(name, 0, "near copy", _likeness(other, bits))
+        found[name] = finding(name, 0, "near copy", likeness(other, bits))
     return found

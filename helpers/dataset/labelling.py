@@ -14,7 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from helpers.annotations.boxes import Annotation, Box, repaired
-from helpers.annotations.folders import images_in, merged, pair, read_folder
+from helpers.annotations.folders import images_in
+from helpers.annotations.pairing import merged, pair, read_folder
+from helpers.annotations.remarks import Remark
 from helpers.annotations.voc import read_voc, write_voc
 from helpers.common.artifacts import MANIFEST
 from helpers.common.errors import CourseError
@@ -23,16 +25,30 @@ from helpers.common.palette import SERIES, SKY, VERMILION, YELLOW
 from helpers.dataset.audit import Finding
 from helpers.dataset.labels import check_list
 from helpers.dataset.orientation import drawn_upright, write_without_tag
+from helpers.dataset.sizes import fitted
 
 # The course's colours, then the rest of the Okabe-Ito palette.
 COLOURS = (*SERIES, VERMILION, SKY, YELLOW)
 
 KEYS = (
-    "Click the picture once, then: drag draws a box · Enter saves and shows the next frame (no box "
-    "means that nothing is there) · Space skips · Backspace goes back · 1 to 9 choose the label · "
-    "Delete removes the chosen box, C gives it the chosen label, W A S D move it and Q E R F size "
-    "it by one pixel, with Shift by ten."
+    "Click the picture once, or reach it with Tab; Esc leaves it. Then: drag draws a box, N puts "
+    "one into the middle · Enter saves and shows the next frame (no box means that nothing is "
+    "there) · Space skips · Backspace goes back · 1 to 9 choose the label · Tab chooses the next "
+    "box · Delete removes the chosen box, C gives it the chosen label, the arrows (or W A S D) "
+    "move it and Q E R F size it by one pixel, with Shift by ten."
 )
+
+# Legible in the light and the dark theme; the names of the classes keep their colour at the side.
+STYLE = """
+.course-labelling .buttons button {
+  background: var(--jp-layout-color3, ButtonFace); color: var(--jp-ui-font-color0, ButtonText);
+}
+.course-labelling .buttons button.success { background: #2e7d32; color: #fff; }
+.course-labelling .class-label {
+  -webkit-text-fill-color: var(--jp-ui-font-color0, CanvasText);
+  box-shadow: inset 0.4em 0 currentColor; padding-left: 0.8em;
+}
+"""
 
 # Findings that no drawing can settle; `no annotation` has a place of its own in the queue.
 NOT_DRAWN = (
@@ -110,7 +126,8 @@ def labelling_widget(
     check_list(labels)
     _prepare(Path(out_folder))
     images = {path.name: path for path in images_in(images_folder)}
-    given = pair(list(images), read_folder(annotations_folder))
+    # What cannot be read is a finding of the audit; here it can be drawn again.
+    given = pair(list(images), read_folder(annotations_folder, _unheard))
     return _Labelling(images, given, Path(out_folder), list(labels), list(findings)).page
 
 
@@ -129,7 +146,7 @@ class _Labelling:
 
         self.images, self.given, self.out_folder = images, given, out_folder
         self.labels, self.findings = labels, findings
-        drawn = merged(list(given.values()), out_folder)
+        drawn = merged(list(given.values()), out_folder, _unheard)
         others = {box.label for a in drawn for box in a.boxes} - set(labels)
         self.classes = [*labels, *sorted(others)]
         # What is on the screen, and what was drawn on frames that were left without saving.
@@ -250,6 +267,7 @@ def _canvas() -> type:
         raise CourseError("jupyter-bbox-widget: not as expected; install the locked version, 0.7")
 
     class Canvas(BBoxWidget):
+        _css = str(BBoxWidget._css) + STYLE
         _esm = script + Path(__file__).with_name("labelling.js").read_text(encoding="utf-8")
         frame = Unicode().tag(sync=True)
         # Boxes that come late are not sent back, where they would land on the next frame.
@@ -309,6 +327,10 @@ def _in_words(finding: Finding) -> str:
     return f"{which}{finding.kind}: {finding.value}; {finding.fix}"
 
 
+def _unheard(remark: Remark) -> None:
+    """Pass over a remark."""
+
+
 def _picture(path: Path, annotation: Annotation | None) -> tuple[Annotation, bytes]:
     """The image's annotation with the size that a browser will show, and the file's bytes.
 
@@ -318,7 +340,7 @@ def _picture(path: Path, annotation: Annotation | None) -> tuple[Annotation, byt
     size = image_size(path)
     if size is None:
         raise CourseError(f"{path.name}: no image; replace the file, or delete it, and skip it")
-    boxes = annotation.boxes if annotation else ()
+    boxes = fitted(annotation, size).boxes if annotation else ()
     if size.orientation == 1 or drawn_upright(size, annotation):
         return Annotation(path.name, *size.upright, boxes), path.read_bytes()
     with tempfile.TemporaryDirectory() as folder:

@@ -12,13 +12,12 @@ from helpers.annotations.folders import SPLITS, images_in
 from helpers.common.errors import CourseError
 from helpers.common.files import read_csv
 from helpers.common.images import UNREADABLE, ImageSize, phash
+from helpers.dataset.decodable import too_thin, whole
 
 # Differing bits of 64 up to which two pictures may be near-copies, and of 256 up to which a
 # closer look agrees. Measured: copies at half the size and a low quality differ by up to 4 and
 # 14, consecutive dashcam frames by 2 to 6 and 14 to 60, different roads by 4 to 6 and 58 to 108.
 NEAR, _NEAR_FINE = 6, 50
-
-_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,8 @@ def read_pictures(
 
     Every file is read whole. A JPEG is decoded at an eighth of its size or so, in grey, for
     the perceptual hash. Where `frames.csv` next to the folder has the hash already, an image
-    is not decoded as long as its file ends as its format must. `only` limits it to these names.
+    that goes on to its end is not decoded. What TensorFlow would not decode has a `problem`.
+    `only` limits it to these names.
     """
     paths = [path for path in images_in(images_folder) if only is None or path.name in only]
     frames = read_frames(images_folder)
@@ -93,16 +93,19 @@ def near_copies(
 def leaks(
     images_folder: Path | str, pictures: Mapping[str, Picture], split: Mapping[str, str]
 ) -> list[tuple[str, str, int]]:
-    """Find near-copies of which one is in train and one in val.
+    """Find near-copies on two sides of a split.
 
-    `split` maps image to "train" or "val". Returns for each such image of val: its name, that of
-    the nearest image of train, and by how many of 64 bits they differ (0 to 6).
+    `split` maps image to "train", "val" or "test". Returns for each image of val that has one in
+    train, and each of test that has one in train or val: its name, that of the nearest there,
+    and by how many of 64 bits they differ (0 to 6).
     """
-    train, val = (
-        [name for name, picture in pictures.items() if picture.phash and split.get(name) == side]
-        for side in SPLITS
-    )
-    return _nearest(images_folder, pictures, val, train)
+    seen: list[str] = []
+    found = []
+    for side in SPLITS:
+        names = [n for n, picture in pictures.items() if picture.phash and split.get(n) == side]
+        found += _nearest(images_folder, pictures, names, seen)
+        seen += names
+    return found
 
 
 def _nearest(
@@ -153,23 +156,32 @@ def _in_threads(function: Callable, paths: Sequence[Path], what: str) -> list:
     """Results of `function`, in order. Decoding leaves the interpreter free: threads do."""
     from tqdm.contrib.concurrent import thread_map
 
-    workers = os.cpu_count()
-    return thread_map(function, paths, max_workers=workers, desc=what, unit="image", delay=2)
+    from helpers.common.progress import tqdm
+
+    look = {"tqdm_class": tqdm, "desc": what, "unit": "image", "delay": 2}
+    return thread_map(function, paths, max_workers=os.cpu_count(), **look)
 
 
 def _read(path: Path, known: str) -> Picture:
     """What a file holds; `known` is its hash by frames.csv, "" when it has none."""
     from PIL import Image
 
+    if not path.is_file():  # a pipe would wait for ever
+        return Picture(None, "", problem="no file: a folder, a pipe, or a link to nothing")
     data, size, digest = b"", None, ""
     try:
         data = path.read_bytes()
         digest = hashlib.sha256(data).hexdigest()
         with Image.open(io.BytesIO(data)) as image:
-            size, end = ImageSize.of(image), _ENDS.get(image.format or "")
-            if re.fullmatch("[0-9a-f]{16}", known) and end is not None and end in data[-64:]:
-                return Picture(size, digest, known)
-            return Picture(size, digest, phash(_grey(image)))
+            size, kind = ImageSize.of(image), image.format
+            if not whole(data, kind):
+                return Picture(size, digest, problem="cut short or damaged: its end is missing")
+            if too_thin(size.width, size.height):
+                thin = f"{size.width}x{size.height} pixels: too thin to be resized"
+                return Picture(size, digest, problem=thin)
+            # The course took the hash when it decoded the image.
+            hashed = re.fullmatch("[0-9a-f]{16}", known) and kind in ("JPEG", "PNG")
+            return Picture(size, digest, known if hashed else phash(_grey(image)))
     except UNREADABLE as error:
         problem = f"broken or cut short: {error}"
         if size is None:

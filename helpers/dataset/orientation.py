@@ -4,13 +4,12 @@ from pathlib import Path
 
 from helpers.annotations.boxes import Annotation
 from helpers.common.images import ImageSize
+from helpers.dataset.sizes import fit
 
 
 def drawn_upright(size: ImageSize, annotation: Annotation | None) -> bool:
     """Whether the boxes refer to the image as its EXIF tag turns it, not to it as stored."""
-    return (
-        annotation is None or size.as_annotated(annotation.width, annotation.height) == size.upright
-    )
+    return annotation is None or fit(size, annotation).size == size.upright
 
 
 def write_without_tag(source: Path, target: Path, *, upright: bool) -> None:

@@ -5,10 +5,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from helpers.annotations.boxes import Annotation, Box, fault, repaired
-from helpers.dataset.audit import ALL, COLUMNS, Finding, twin, unknown_label
+from helpers.dataset.audit import twin, unknown_label
+from helpers.dataset.findings import ALL, COLUMNS, Finding, kinds
 from helpers.dataset.labels import simple
 from helpers.dataset.near_copies import Picture
 from helpers.dataset.orientation import drawn_upright
+from helpers.dataset.sizes import fit, fitted, in_words
 
 KEPT = "kept as it is"
 _LEFT_OUT = "left out"
@@ -20,7 +22,7 @@ class AuditLog:
 
     COLUMNS = (*COLUMNS, "action")
 
-    def __init__(self, findings: Iterable[Finding]):
+    def __init__(self, findings: Iterable[Finding] = ()):
         self.rows: list[dict] = []
         self._of_file: dict[str, list[dict]] = defaultdict(list)
         self.extend(findings)
@@ -35,6 +37,11 @@ class AuditLog:
         row = {**dataclasses.asdict(finding), "action": action}
         self.rows.append(row)
         self._of_file[finding.file].append(row)
+
+    def add_remarks(self, remarks: Iterable[Finding]) -> None:
+        """Append what came up while the folder was read, with what reading did about it."""
+        for remark in remarks:
+            self.add(remark, kinds()[remark.kind].get("done", KEPT))
 
     def of(self, image: str, annotation: Annotation) -> list[dict]:
         """Return the rows about an image or its annotation."""
@@ -51,9 +58,10 @@ def repair(
     """Return the annotations with boxes that can be trained on, and note in `log` what was done.
 
     Edges are swapped, boxes clipped to the image, labels spelt as in `labels`, sizes set to the
-    true ones; boxes that are beyond repair, given twice or of other labels are left out. So are
-    images that cannot be decoded, and those where a broken box was the only one: something is
-    there, nobody knows where, and as background it would teach the opposite.
+    true ones, boxes scaled where the image was resized since; boxes that are beyond repair, given
+    twice or of other labels are left out. So are images that cannot be decoded or have another
+    shape than the one that was annotated, and those where a broken box was the only one:
+    something is there, nobody knows where, and as background it would teach the opposite.
     """
     spelling = {simple(label): label for label in labels}
     respelt: Counter[tuple[str, str | None]] = Counter()
@@ -62,12 +70,17 @@ def repair(
         rows, picture = log.of(image, annotation), pictures[image]
         if picture.problem or picture.size is None:
             continue
-        width, height = picture.size.as_annotated(annotation.width, annotation.height)
-        _note(rows, "wrong size", f"size set to {width}x{height}, boxes as they are")
+        (width, height), scale = fit(picture.size, annotation)
+        if scale is None:
+            _note(rows, "wrong size", "image left out")
+            continue
+        done = "boxes as they are" if scale == (1, 1) else f"boxes scaled by {in_words(scale)}"
+        _note(rows, "wrong size", f"size set to {width}x{height}, {done}")
         upright = drawn_upright(picture.size, annotation)
         done = "written upright, without the tag" if upright else "tag removed"
         _note(rows, "rotated by EXIF", done)
 
+        annotation = fitted(annotation, picture.size)
         boxes = _mended_boxes(annotation.boxes, spelling, (width, height), rows)
         respelt.update((box.label, spelling.get(simple(box.label))) for box in annotation.boxes)
         if not boxes and _holds_a_broken_box(annotation, spelling, width, height):

@@ -1,4 +1,4 @@
-"""Training and validation: which images go where.
+"""Training and validation drawn by clip or by frame, and whether they are apart.
 
 Frames of one clip are near-copies. A split that puts some of them on either side asks the
 detector about pictures that it has all but seen; so the default is to split by clip.
@@ -14,9 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from helpers.annotations.folders import SPLITS
 from helpers.common.errors import CourseError
-from helpers.common.files import read_csv
 from helpers.dataset.near_copies import leaks, read_pictures
 
 
@@ -51,12 +49,10 @@ def split_by_clip(
     if labels_per_image is None:
         labels_per_image = {image: {"": 1} for image in clips}
     images_of = Counter(clips.values())
-    boxed = {clip for image, clip in clips.items() if any(labels_per_image.get(image, {}).values())}
+    with_boxes = [image for image in clips if any(labels_per_image.get(image, {}).values())]
+    boxed = {clips[image] for image in with_boxes}
     if len(boxed) < 2:
-        raise CourseError(
-            f"split: {len(boxed)} clip with boxes; a split by clip needs two: "
-            'record another clip, or use split="frame" and trust its scores less'
-        )
+        raise CourseError(_too_few(boxed, len(with_boxes)))
     generator = random.Random(seed)
     labels = {label for counts in labels_per_image.values() for label in counts if counts[label]}
     if len(labels) > 1:
@@ -66,6 +62,21 @@ def split_by_clip(
         empty = sorted(set(images_of) - boxed)
         held_out |= _closest(empty, images_of, val_ratio, generator, both_sides=False)
     return {image: "val" if clip in held_out else "train" for image, clip in clips.items()}
+
+
+def _too_few(boxed: Iterable[str], images: int) -> str:
+    """What to do without two clips with boxes, of which so many images have some."""
+    if images < 2:
+        return (
+            f"split: images with boxes that are not difficult: {images}; a split needs two: draw "
+            "boxes in more images"
+        )
+    return (
+        f"split: all {images} images with boxes are of one clip ({min(boxed)}), and a split by "
+        "clip needs two: record or annotate another clip; or, if these are single photos, set "
+        'clip_pattern = "" in lesson 02; or use split = "frame": the detector is then tested on '
+        "neighbours of what it has seen, and its score says little about any other place"
+    )
 
 
 def split_by_frame(images: Iterable[str], val_ratio: float, seed: int) -> dict[str, str]:
@@ -79,48 +90,39 @@ def split_by_frame(images: Iterable[str], val_ratio: float, seed: int) -> dict[s
     return {image: "val" if image in held_out else "train" for image in order}
 
 
-def read_author_split(path: Path | str) -> dict[str, str]:
-    """Read the split that a dataset's author published: a CSV file with image and split."""
-    path = Path(path)
-    if not path.is_file():
-        raise CourseError(f'{path}: missing; this data has no author\'s split: use split="clip"')
-    chosen = {}
-    for number, row in enumerate(read_csv(path, ("image", "split")), 2):
-        if row["split"] not in SPLITS:
-            raise CourseError(f"{path}: line {number}: split {row['split']!r}; say train or val")
-        chosen[row["image"]] = row["split"]
-    return chosen
-
-
 def leak_check(folder: Path | str, chosen: Mapping[str, str]) -> list[tuple[str, str, int]]:
-    """Look for near-copies of which one trains and one tests, and print a line on what is found.
+    """Look for near-copies on two sides of a split, and print a line on what is found.
 
     Args:
         folder: holds images/; without a frames.csv with the perceptual hashes next to it, the
             images are decoded.
-        chosen: image -> "train" or "val".
+        chosen: image -> "train", "val" or "test".
 
     Returns:
-        For each such image of val: its name, the nearest image of train, and by how many of 64
-        bits they differ.
+        For each image of val that has one in train, and each of test that has one in train or
+        val: its name, the nearest image there, and by how many of 64 bits they differ.
     """
     images = Path(folder) / "images"
     found = leaks(images, read_pictures(images, chosen), chosen)
-    val = sum(side == "val" for side in chosen.values())
-    if not found:
-        print(f"Leak check: none of {val} validation images has a near-copy in the training.")
-    else:
-        image, other, bits = min(found, key=lambda pair: pair[2])
-        print(
-            f"Leak check: {len(found)} of {val} validation images ({len(found) / val:.0%}) have a "
-            f"near-copy in the training, such as {image} and {other} ({bits} of 64 bits differ)."
-        )
+    seen = {"val": ("validation", "the training"), "test": ("test", "training or validation")}
+    for side, (name, others) in seen.items():
+        count = sum(there == side for there in chosen.values())
+        of_side = [leak for leak in found if chosen[leak[0]] == side]
+        if of_side:
+            image, other, bits = min(of_side, key=lambda leak: leak[2])
+            print(
+                f"Leak check: {len(of_side)} of {count} {name} images ({len(of_side) / count:.0%}) "
+                f"have a near-copy in {others}, such as {image} and {other} "
+                f"({bits} of 64 bits differ)."
+            )
+        elif count or side == "val":
+            print(f"Leak check: none of {count} {name} images has a near-copy in {others}.")
     return found
 
 
 def _check_ratio(val_ratio: float) -> None:
-    if not 0 < val_ratio < 1:
-        raise CourseError(f"val_ratio: {val_ratio}; it must lie between 0 and 1, such as 0.2")
+    if not isinstance(val_ratio, int | float) or not 0 < val_ratio < 1:
+        raise CourseError(f"val_ratio: {val_ratio!r}; it must lie between 0 and 1, such as 0.2")
 
 
 def _closest(

@@ -35,7 +35,7 @@ from helpers.footage.takes import (
 )
 
 
-@artifact("extract_frames")
+@artifact("extract_frames 2")
 def extract_frames(
     source: Path,
     folder: Path,

@@ -75,7 +75,7 @@ def own_folder(path: Path, folder: Path, *, rebuild: bool = False) -> Path:
     return _own_folder(path, folder, contents=contents, rebuild=rebuild)
 
 
-@artifact("own_folder")
+@artifact("own_folder 2")
 def _own_folder(path: Path, folder: Path, *, contents: str) -> dict:
     remarks: list[Remark] = []
     if path.is_file():

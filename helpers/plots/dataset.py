@@ -8,10 +8,11 @@ from textwrap import fill
 
 import numpy as np
 
-from helpers.annotations import images_in, pair
+from helpers.annotations import Annotation, images_in, pair
 from helpers.common.images import UNREADABLE, ImageSize
-from helpers.common.palette import GREY, LIGHT, PREDICTION, SERIES, TRUTH
+from helpers.common.palette import GREY, LIGHT, PREDICTION, SERIES, THIRD, TRUTH
 from helpers.dataset.orientation import drawn_upright
+from helpers.dataset.sizes import fitted
 from helpers.plots import draw
 
 # Sides of an object at the network's input, pixels, and the shade of each range.
@@ -27,16 +28,21 @@ def class_bars(counts: Mapping[str, Mapping[str, int]], *, caption: str) -> None
     """Show the objects of each class: {label: {"counted": n, "difficult": m}}."""
     if not counts:
         return draw.nothing(caption)
-    figure, (ax,) = draw.chart(1, 1, (8, 0.42 * len(counts) + 1.1))
+    # Eighty classes still fit a screen or two.
+    row, fontsize = (0.42, 10) if len(counts) <= 12 else (0.21, 8)
+    figure, (ax,) = draw.chart(1, 1, (8, row * len(counts) + 1.1))
     counted, difficult = (
         np.array([row[name] for row in counts.values()]) for name in ("counted", "difficult")
     )
     parts = [("counted", counted, TRUTH)]
     if difficult.any():
         parts.append(("marked difficult", difficult, GREY))
-    draw.stacked_bars(ax, list(counts), parts)
+    draw.stacked_bars(ax, list(counts), parts, fontsize=fontsize)
+    ax.set_ylim(len(counts) - 0.4, -0.6)
     for y, (n, m) in enumerate(zip(counted, difficult, strict=True)):
-        ax.text(n + m, y, f" {n}" + (f" + {m}" if m else ""), va="center", fontsize=9)
+        ax.text(
+            n + m, y, f" {n}" + (f" + {m}" if m else ""), va="center", fontsize=min(9, fontsize)
+        )
     ax.margins(x=0.12)
     ax.set_xlabel("objects")
     draw.legend(figure, loc="outside upper right", ncols=2)
@@ -44,16 +50,26 @@ def class_bars(counts: Mapping[str, Mapping[str, int]], *, caption: str) -> None
 
 
 def split_strip(clips: Mapping[str, Mapping[str, int]], *, caption: str) -> None:
-    """Show which clips train and which are held out: {clip: {"train": n, "val": n}} images."""
+    """Show which clips train and which are held out: {clip: {"train": n, "val": n}} images.
+
+    A side "test" is shown where a clip has images in it.
+    """
     if not clips:
         return draw.nothing(caption)
     figure, (ax,) = draw.chart(1, 1, (8, 0.2 * len(clips) + 0.9))
-    train, val = ([images.get(split, 0) for images in clips.values()] for split in ("train", "val"))
-    parts = [("trains the detector", train, TRUTH), ("held out: only ever scored", val, PREDICTION)]
+    sides = (
+        ("train", "trains the detector", TRUTH),
+        ("val", "held out: only ever scored", PREDICTION),
+        ("test", "kept for the last score", THIRD),
+    )
+    counts = {side: [images.get(side, 0) for images in clips.values()] for side, _, _ in sides}
+    parts = [
+        (text, counts[s], colour) for s, text, colour in sides if s != "test" or any(counts[s])
+    ]
     draw.stacked_bars(ax, list(clips), parts, fontsize=7)
     ax.set_ylim(len(clips) - 0.4, -0.6)
     ax.set_xlabel("images")
-    draw.legend(figure, loc="outside upper right", ncols=2)
+    draw.legend(figure, loc="outside upper right", ncols=3)
     draw.show(figure, caption)
 
 
@@ -175,7 +191,7 @@ def findings(
 
 def _draw_finding(ax, path: Path, annotation, finding) -> None:
     """One image, or the part of it around the finding's box, as the annotator saw it."""
-    picture = _as_annotated(path, annotation)
+    picture, annotation = _as_annotated(path, annotation)
     if picture is None:
         ax.text(0.5, 0.5, "cannot be shown", ha="center", va="center", transform=ax.transAxes)
         return
@@ -200,13 +216,18 @@ def _draw_finding(ax, path: Path, annotation, finding) -> None:
         ax.plot(x, y, "+", ms=14, mew=2, color=TRUTH)
 
 
-def _as_annotated(path: Path, annotation) -> np.ndarray | None:
-    """The image the way round that its boxes refer to, RGB; None for what cannot be read."""
+def _as_annotated(path: Path, annotation) -> tuple[np.ndarray | None, Annotation | None]:
+    """The image the way round that its boxes refer to, RGB, and these, scaled as it was.
+
+    The image is None when it cannot be read.
+    """
     from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as image:
-            upright = drawn_upright(ImageSize.of(image), annotation)
-            return np.asarray((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))
+            size = ImageSize.of(image)
+            upright = drawn_upright(size, annotation)
+            shown = (ImageOps.exif_transpose(image) if upright else image).convert("RGB")
     except UNREADABLE:
-        return None
+        return None, annotation
+    return np.asarray(shown), annotation and fitted(annotation, size)

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from helpers.annotations import voc
 from helpers.annotations.boxes import Annotation, Box, fault, iou, problem, repaired
-from helpers.annotations.folders import images_in, merged, pair, read_folder
+from helpers.annotations.folders import images_in
 from helpers.annotations.label_map import read_label_map, write_label_map
+from helpers.annotations.pairing import merged, pair, read_folder
 from helpers.common.errors import CourseError
 
 GOOD = """<annotation><filename>a.jpg</filename>

@@ -111,11 +111,26 @@ def test_split_right(capsys):
     assert "3 clips" in capsys.readouterr().out
 
 
+def test_split_into_three_right(capsys):
+    assert check_split(CLIPS, {i: {"a": "train", "b": "val", "c": "test"}[i[0]] for i in CLIPS})
+    assert capsys.readouterr().out == "Right: 3 clips, none of them on both sides.\n"
+
+
+def test_where_the_clips_are_not_known_nothing_is_called_right(capsys):
+    photos = {f"{i}.jpg": f"{i}" for i in range(4)}
+    assert check_split(photos, {i: "val" if i == "0.jpg" else "train" for i in photos})
+    line = capsys.readouterr().out
+    assert line.startswith("Each of 4 images counts as a clip of its own, so that by clip and by")
+    assert check_split(CLIPS | photos, by_clip() | dict.fromkeys(photos, "val"), unknown=4)
+    line = capsys.readouterr().out
+    assert line.startswith("7 clips, none of them on both sides. But 4 of 16 images count as")
+
+
 WRONG_SPLIT = {
     "by frame": ({**by_clip(), "a_0.jpg": "val"}, "1 of 3 clips are on both sides, such as a"),
     "image forgotten": ({k: v for k, v in by_clip().items() if k != "c_3.jpg"}, "c_3.jpg"),
     "image unknown": ({**by_clip(), "d_0.jpg": "val"}, "d_0.jpg is in the split"),
-    "part misnamed": ({**by_clip(), "a_0.jpg": "test"}, "'test'"),
+    "part misnamed": ({**by_clip(), "a_0.jpg": "tests"}, "'tests'"),
     "all in train": (dict.fromkeys(CLIPS, "train"), "no image is in val"),
 }
 

@@ -76,6 +76,8 @@ def test_dataset_may_be_a_folder(project, capsys):
         ({"profile": "gpuu"}, "profile: 'gpuu'; use smoke, cpu, gpu (nearest: gpu)"),
         ({"profile": None}, "profile: None; use smoke, cpu, gpu"),
         ({"dataset": "racoon"}, "(nearest: raccoon), or the path of a folder of your own"),
+        ({"dataset": "a/b"}, "/a/b; relative paths count from the project's folder)"),
+        ({"dataset": "x" * 300}, "(not found, looked in /"),
         ({"dataset": ""}, "dataset: ''; use roadside, "),
         ({"dataset": 3}, "dataset: 3; use roadside, "),
         ({"workspace": ""}, "workspace: ''; give a folder"),

@@ -78,6 +78,7 @@ def test_publish_leaves_out_what_a_page_cannot_show():
     ran.cells[5].outputs = [
         new("stream", name="stderr", text="  0%|"),
         new("display_data", data=widget),
+        new("display_data", data={"text/plain": "9/9"}, metadata={"progress": [9, 9]}),
         new("display_data", data={"text/html": "<video src='data:" + "A" * 200_000 + "'>"}),
         new("display_data", data={"image/png": PNG}),
         new("stream", name="stdout", text="kept\n"),

@@ -13,11 +13,13 @@ import pytest
 from PIL import Image
 
 from helpers.annotations.boxes import Annotation, Box
-from helpers.annotations.folders import images_in, merged, pair, read_folder
+from helpers.annotations.folders import images_in
+from helpers.annotations.pairing import merged, pair, read_folder
 from helpers.annotations.voc import read_voc, write_voc
 from helpers.common.errors import CourseError
 from helpers.common.images import ImageSize, image_size
 from helpers.dataset import audit, labelling
+from helpers.dataset.findings import kinds
 
 WIDTH, HEIGHT = 64, 48
 LABELS = ["camera", "sign"]
@@ -111,7 +113,7 @@ def test_queue_passes_over_findings_that_no_drawing_settles(frames):
 
 
 def test_the_kinds_that_are_passed_over_are_kinds_of_the_audit():
-    assert set(labelling.NOT_DRAWN) <= set(audit.kinds())
+    assert set(labelling.NOT_DRAWN) <= set(kinds())
 
 
 def test_queue_starts_with_what_the_audit_finds(frames):
@@ -380,11 +382,23 @@ def test_a_picture_that_is_none_is_said_and_never_saved(frames):
     assert not page.canvas.view_only
 
 
-def test_a_broken_file_of_an_earlier_session_is_named(frames):
+def test_a_broken_file_of_an_earlier_session_is_named_and_not_the_end(frames):
     (frames.parent / "labels").mkdir()
     (frames.parent / "labels" / "a1.xml").write_text("<annotation>")
-    with pytest.raises(CourseError, match=r"a1\.xml: broken XML"):
-        Page(frames)
+    page = Page(frames)
+    page.press("back")
+    assert page.frame == "a1.jpg"
+    assert "a1.xml: broken XML" in page.note.value
+
+
+def test_boxes_of_a_picture_that_was_resized_since_are_shown_and_saved_scaled(frames):
+    annotate(frames, "a2", Box("camera", 10, 20, 40, 60), size=(2 * WIDTH, 2 * HEIGHT))
+    (frames / "annotations/a1.xml").write_text("<annotation>")
+    page = Page(frames)
+    while page.frame != "a2.jpg":
+        page.press("skip")
+    page.press("submit")
+    assert page.saved("a2") == (Box("camera", 5, 10, 20, 30),)
 
 
 @pytest.mark.parametrize("labels", [[], "camera", ["camera", " "], ["camera", "camera"], [1]])

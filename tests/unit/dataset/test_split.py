@@ -59,8 +59,14 @@ def test_many_clips_are_split_fast_and_exactly():
 
 
 def test_what_cannot_be_split_says_so():
-    with pytest.raises(CourseError, match="1 clip with boxes"):
+    with pytest.raises(CourseError, match=r"all 10 images with boxes are of one clip .only.*frame"):
         split.split_by_clip(clips_of({"only": 10}), 0.2, 0)
+    one = {f"b_{i}.jpg": {"car": int(i == 0)} for i in range(5)}
+    with pytest.raises(CourseError, match=r"not difficult: 1; .*draw boxes in more images"):
+        split.split_by_clip(clips_of({"a": 4, "b": 5}), 0.2, 0, one)
+    for ratio in ("0.2", float("nan"), None, [0.2]):
+        with pytest.raises(CourseError, match=r"val_ratio: .* between 0 and 1"):
+            split.split_by_clip(clips_of({"a": 1, "b": 1}), ratio, 0)
     with pytest.raises(CourseError, match="val_ratio: 20"):
         split.split_by_clip(clips_of({"a": 1, "b": 1}), 20, 0)
     with pytest.raises(CourseError, match="1 image"):
@@ -79,7 +85,7 @@ def test_stratified_whole_clips_with_boxes_on_both_sides(counts, ratio, seed):
     clips = clips_of({f"c{i:02d}": n for i, (n, _, _) in enumerate(counts)})
     found = {f"c{i:02d}_0.jpg": {"car": a, "sign": b} for i, (_, a, b) in enumerate(counts)}
     if sum(a + b > 0 for _, a, b in counts) < 2:
-        with pytest.raises(CourseError, match="with boxes"):
+        with pytest.raises(CourseError, match=r"images with boxes"):
             split.split_by_clip(clips, ratio, seed, labels_per_image=found)
         return
     chosen = split.split_by_clip(clips, ratio, seed, labels_per_image=found)
@@ -119,17 +125,3 @@ def test_by_frame_takes_the_share_whatever_the_order():
     assert Counter(chosen.values()) == {"train": 40, "val": 10}
     assert chosen == split.split_by_frame(images[::-1], 0.2, 1)
     assert set(split.split_by_frame(["a", "b"], 0.01, 0).values()) == {"train", "val"}
-
-
-def test_the_authors_split(tmp_path):
-    path = tmp_path / "author_split.csv"
-    path.write_text("image,split\na.jpg,train\nb.jpg,val\n")
-    assert split.read_author_split(path) == {"a.jpg": "train", "b.jpg": "val"}
-    path.write_text("image,split\na.jpg,test\n")
-    with pytest.raises(CourseError, match=r"line 2: split 'test'"):
-        split.read_author_split(path)
-    path.write_text("image;split\na.jpg;val\n")
-    with pytest.raises(CourseError, match="no column 'image'"):
-        split.read_author_split(path)
-    with pytest.raises(CourseError, match="no author's split"):
-        split.read_author_split(tmp_path / "none.csv")

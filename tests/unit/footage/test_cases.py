@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from helpers.annotations.folders import read_folder
+from helpers.annotations.pairing import read_folder
 from helpers.common.errors import CourseError
 from helpers.common.files import read_csv
 from helpers.dataset.assemble import write_dataset

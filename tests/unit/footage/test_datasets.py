@@ -17,7 +17,8 @@ from serving import Answers
 
 from helpers.annotations import voc
 from helpers.annotations.boxes import Annotation, Box
-from helpers.annotations.folders import images_in, read_folder
+from helpers.annotations.folders import images_in
+from helpers.annotations.pairing import read_folder
 from helpers.common import downloads
 from helpers.common.errors import CourseError
 from helpers.common.files import read_csv

@@ -8,7 +8,7 @@ from PIL import Image, ImageFilter
 from helpers import plots
 from helpers.annotations import voc
 from helpers.annotations.boxes import Annotation, Box
-from helpers.annotations.folders import pair, read_folder
+from helpers.annotations.pairing import pair, read_folder
 from helpers.annotations.remarks import Remark
 from helpers.common.artifacts import read_manifest
 from helpers.common.errors import CourseError

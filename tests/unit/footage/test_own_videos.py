@@ -4,7 +4,7 @@ from own_pictures import annotated, picture
 
 from helpers.annotations import write_annotations
 from helpers.annotations.boxes import Annotation, Box
-from helpers.annotations.folders import read_folder
+from helpers.annotations.pairing import read_folder
 from helpers.common.errors import CourseError
 from helpers.common.files import read_csv
 from helpers.footage import frames, video

@@ -26,6 +26,7 @@ class Detections:
     def __init__(self, *boxes):
         self.xyxy = np.array([box[:4] for box in boxes], float).reshape(-1, 4)
         self.confidence = np.array([box[4] for box in boxes], float)
+        self.data = {"class_name": np.array([box[5] for box in boxes if len(box) > 5])}
 
     def __len__(self):
         return len(self.xyxy)
@@ -70,6 +71,12 @@ FIGURES = {
     "split_strip": lambda: plots.split_strip(
         {"sun": {"train": 5}, "rain": {"train": 1, "val": 4}}, caption=CAPTION
     ),
+    "split_strip of three sides": lambda: plots.split_strip(
+        {"sun": {"train": 5}, "rain": {"val": 4}, "fog": {"test": 2}}, caption=CAPTION
+    ),
+    "class_bars of many": lambda: plots.class_bars(
+        {f"class {i}": {"counted": i, "difficult": i % 2} for i in range(40)}, caption=CAPTION
+    ),
     "history": lambda: plots.history({"SSD": HISTORY}, caption=CAPTION),
     "history without scores": lambda: plots.history(
         {"one": [{"step": 1, "total_loss": 2.0}], "two": []}, caption=CAPTION
@@ -79,10 +86,17 @@ FIGURES = {
     ),
     "precision_recall": lambda: plots.precision_recall({"SSD": CURVE}, caption=CAPTION),
     "scores": lambda: plots.scores({"SSD": SCORED}, caption=CAPTION),
+    "scores of nothing": lambda: plots.scores(
+        {"SSD": dict.fromkeys(SCORED, None)}, caption=CAPTION
+    ),
     "consequences": lambda: plots.consequences(
         {"right": {"loss": [2.0, 1.0], "found": 3, "objects": 4}}, caption=CAPTION
     ),
     "error_bars": lambda: plots.error_bars({"SSD": {"missed": 3}}, caption=CAPTION),
+    "confusion": lambda: plots.confusion(["car", "sign"], np.eye(3, dtype=int), caption=CAPTION),
+    "confusion of twenty": lambda: plots.confusion(
+        [f"class{i}" for i in range(20)], np.zeros((21, 21), int), caption=CAPTION
+    ),
 }
 
 EMPTY = {
@@ -161,6 +175,51 @@ def test_truth_is_blue_and_detections_orange(shown):
     plots.images([ROAD], detections=[Detections((*BOX.xyxy, 0.9))], caption=CAPTION)
     assert share(pixels(shown), BLUE) == 0
     assert 0 < share(pixels(shown), ORANGE) < solid, "dashed: less ink than a solid line"
+
+
+def texts(monkeypatch) -> list[str]:
+    """Every text that is put on axes from now on."""
+    from matplotlib.axes import Axes
+
+    written = []
+    annotate, text = Axes.annotate, Axes.text
+
+    def annotated(self, words, *args, **options):
+        written.append(words)
+        return annotate(self, words, *args, **options)
+
+    def put(self, x, y, s, **options):
+        written.append(s)
+        return text(self, x, y, s, **options)
+
+    monkeypatch.setattr(Axes, "annotate", annotated)
+    monkeypatch.setattr(Axes, "text", put)
+    return written
+
+
+def test_classes_are_written_at_every_box(shown, monkeypatch):
+    written = texts(monkeypatch)
+    found = Detections((11, 9, 21, 31, 0.9, "car"), (40, 5, 50, 20, 0.5, "speed_camera"))
+    options = {"truth": [[BOX]], "detections": [found], "caption": CAPTION}
+    plots.images([ROAD], labels=True, **options)
+    assert written == ["speed_camera", "car 0.90", "speed_camera 0.50"]
+    del written[:]
+    plots.images([ROAD], **options)
+    assert written == ["0.90", "0.50"]
+    del written[:]
+    plots.augmentations([ROAD, ROAD], [[BOX], [BOX]], labels=True, caption=CAPTION)
+    assert written == ["speed_camera"] * 2
+
+
+def test_snapshots_of_several_classes_name_them(shown, monkeypatch):
+    written = texts(monkeypatch)
+    taken = [{"step": 9, "found": [[[11, 9, 21, 31, 0.9]]], "names": [["car"]]}]
+    plots.snapshots(taken, [ROAD], [[BOX]], caption=CAPTION)
+    assert written == ["step 9", "speed_camera", "car 0.90"]
+    del written[:]
+    same = [taken[0] | {"names": [["speed_camera"]]}]
+    plots.snapshots(same, [ROAD], [[BOX]], caption=CAPTION)
+    assert written == ["step 9", "0.90"]
 
 
 def test_pictures_may_be_files(shown, tmp_path):

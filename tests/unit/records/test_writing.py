@@ -22,7 +22,7 @@ from helpers.common.files import read_csv
 from helpers.common.processes import child_environment
 from helpers.dataset.assemble import write_dataset
 from helpers.footage import frames
-from helpers.records import shards, tfrecord, writing
+from helpers.records import shards, tfrecord
 from helpers.records.__main__ import main
 from helpers.records.verify import verify_records
 from helpers.records.writing import write_records
@@ -298,12 +298,3 @@ def test_a_fault_is_told_before_the_rest_is_written(many, tmp_path, monkeypatch)
     with pytest.raises(CourseError, match=f"{faulty}: not a readable image"):
         write_records(source, tmp_path / "a", shards=2)
     assert len(seen) == 21
-
-
-def test_a_disk_that_takes_no_more_is_one_line(many, tmp_path, monkeypatch):
-    def full(*args, **options):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(writing, "write_shard", full)
-    with pytest.raises(CourseError, match="No space left on device; mend that"):
-        write_records(many, tmp_path / "a")
