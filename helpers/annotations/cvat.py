@@ -26,7 +26,7 @@ from helpers.annotations.shapes import (
     size_of,
 )
 from helpers.common.errors import CourseError
-from helpers.common.files import read_text
+from helpers.common.files import read_xml
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _ROOT = re.compile(r"<annotations[\s>]")
@@ -91,18 +91,7 @@ def _frames(root: Any, sheet: Sheet) -> Iterator[Annotation]:
 
 def _root(file: Path) -> Any:
     """The <annotations> element; entities are not resolved."""
-    from defusedxml import DefusedXmlException
-
-    text = read_text(file)
-    # As in `voc`: only what may declare entities needs the slow parser.
-    if "<!" in text:
-        from defusedxml.ElementTree import ParseError, fromstring
-    else:
-        from xml.etree.ElementTree import ParseError, fromstring
-    try:
-        root = fromstring(text)
-    except (ParseError, DefusedXmlException, ValueError, LookupError, RecursionError) as error:
-        raise CourseError(f"{file}: broken XML ({error}); export it again") from None
+    root = read_xml(file)
     if root.tag != "annotations":
         raise CourseError(f"{file}: root <{root.tag}> is not <annotations>; export it again")
     return root

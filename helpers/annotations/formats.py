@@ -16,7 +16,7 @@ read from the image's header.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,14 +26,22 @@ from helpers.annotations import (
     coco,
     createml,
     cvat,
+    driving,
+    imglab,
     label_studio,
     labelme,
+    mot,
     oidv4,
     open_images,
+    rows,
+    sagemaker,
+    scalabel,
+    supervisely,
     tables,
     via,
     voc,
     vott,
+    wider_face,
     yolo,
 )
 from helpers.annotations.boxes import Annotation
@@ -72,6 +80,17 @@ READERS: dict[str, Reader] = {
     "via": Reader("VIA csv or json", via.matches, via.read),
     "createml": Reader("Create ML json", createml.matches, createml.read),
     "open_images": Reader("Open Images CSV", open_images.matches, open_images.read),
+    "imglab": Reader("imglab XML", imglab.matches, imglab.read),
+    "supervisely": Reader("Supervisely json", supervisely.matches, supervisely.read),
+    "scalabel": Reader("Scalabel or BDD100K json", scalabel.matches, scalabel.read),
+    "sagemaker": Reader("SageMaker manifest", sagemaker.matches, sagemaker.read),
+    **{
+        kind: Reader(name, partial(driving.matches, kind), partial(driving.read, kind))
+        for kind, name in driving.NAMES.items()
+    },
+    "wider_face": Reader("WIDER FACE txt", wider_face.matches, wider_face.read),
+    "mot": Reader("MOTChallenge txt", mot.matches, mot.read),
+    "rows": Reader("table of boxes", rows.matches, rows.read),
     "yolo": Reader("YOLO txt", yolo.matches, yolo.read),
     "oidv4": Reader("OIDv4 txt", oidv4.matches, oidv4.read),
 }
@@ -123,6 +142,8 @@ def survey(path: Path | str, images: Path | str | Pictures | None = None) -> Sur
             found["yolo"].append(file)
         elif guess := stranger(file, head, beside=beside):
             unknown.append(Remark(shown(file, root), "", "not understood", *guess))
+    if not any(found.values()):
+        unknown += _label_maps(files_below(root), root)
     order = [kind for kind in READERS if found[kind]]
     return Survey(pictures, {kind: found[kind] for kind in order}, unknown)
 
@@ -179,6 +200,7 @@ def read_annotations(
         "yolo": partial(yolo.read, classes=classes),
     }
     found: dict[str, list[Annotation]] = defaultdict(list)
+    by_number: list[Remark] = []
     for kind, its_files in files.items():
         read = special.get(kind, READERS[kind].read)
         for file in tqdm(its_files, READERS[kind].name, unit="file"):
@@ -190,10 +212,27 @@ def read_annotations(
                 some, remarks = [], [Remark(str(file), "", "not understood", value, fix)]
             found[kind] += [replace(a, source=shown(file, root)) for a in some]
             for remark in remarks:
-                note(remark._replace(file=shown(Path(remark.file), root)))
+                remark = remark._replace(file=shown(Path(remark.file), root))
+                (by_number.append if remark.kind == "class by number" else note)(remark)
     for remark in classes.remarks():
         note(remark._replace(file=shown(Path(remark.file), root)))
-    return joined(found, {kind: reader.name for kind, reader in READERS.items()}, note)
+    taken = joined(found, {kind: reader.name for kind, reader in READERS.items()}, note)
+    used = {annotation.source for annotation in taken}
+    for remark in by_number:  # of no interest where another file has the names
+        if remark.file in used:
+            note(remark)
+    return taken
+
+
+def _label_maps(files: Iterable[Path], root: Path) -> Iterator[Remark]:
+    """A remark on each label map where it is all that there is."""
+    for file in files:
+        if file.suffix == ".pbtxt":
+            value, fix = (
+                "a label map: names of classes, no boxes",
+                "add the annotations it belongs to",
+            )
+            yield Remark(shown(file, root), "", "not used", value, fix)
 
 
 def _pictures(folder: Path | str) -> Pictures:

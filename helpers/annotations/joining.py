@@ -20,8 +20,8 @@ def joined(
     """Return one annotation for each picture, from those of each format, the preferred one first.
 
     Files of one format add up: boxes that both have count once. Of two formats that say the same
-    of a picture the first is taken. `formats` names the formats. Each pair of files, or of
-    folders of such files, is noted once.
+    of a picture the first is taken, also where the second has numbers in place of the labels.
+    `formats` names the formats. Each pair of files, or of folders of such files, is noted once.
 
     Raises:
         CourseError: two formats give a picture different boxes.
@@ -64,13 +64,16 @@ def _group(annotation: Annotation) -> str:
 
 
 def _same(ours: Sequence[Box], theirs: Sequence[Box]) -> bool:
-    return len(ours) == len(theirs) and all(_has(ours, box) for box in theirs)
+    return len(ours) == len(theirs) and all(_has(ours, box, numbered=True) for box in theirs)
 
 
-def _has(boxes: Sequence[Box], wanted: Box) -> bool:
-    """Whether one of `boxes` has the label and, within rounding, the edges of `wanted`."""
+def _has(boxes: Sequence[Box], wanted: Box, *, numbered: bool = False) -> bool:
+    """Whether one of `boxes` has the label and, within rounding, the edges of `wanted`.
+
+    With `numbered`, the label of `wanted` may be a number instead.
+    """
     return any(
-        box.label == wanted.label
+        (box.label == wanted.label or (numbered and wanted.label.isdigit()))
         and all(abs(a - b) <= _ROUNDING for a, b in zip(box.xyxy, wanted.xyxy, strict=True))
         for box in boxes
     )

@@ -190,6 +190,8 @@ def unreadable(image: Path) -> tuple[str, str]:
         )
     if not head:
         return "an empty file", "copy it again"
+    if head.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS in place of the picture", "run git lfs pull where it is from"
     if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
         return "a web page, no picture", "download the picture itself"
     return "no picture that can be read", "replace it"

@@ -26,14 +26,12 @@ _EXPORT = "export as Pascal VOC XML, COCO json or YOLO txt"
 _SIGNS = (
     (r'"(dataRow|data_row|Labeled Data)"', "Labelbox"),
     (r'"media_type"|"dm_format_version"', "Datumaro"),
-    (r'"source-ref"', "SageMaker Ground Truth"),
+    (r'"source-ref"', "SageMaker Ground Truth without boxes"),
     (r"__VIA_PROJECT_ID__", "VIA 3"),
     (r'"inputTags"|"suggestiontype"', "VoTT 1"),
     (r'"content"\s*:.*"annotation"\s*:', "Dataturks"),
-    (r'"classTitle"|"geometryType"', "Supervisely"),
-    (r'"box2d"|"poly2d"', "Scalabel or BDD100K"),
     (r'"(instances|rects|objects|frames|figures|boxes|detections)"\s*:', "some tool's objects"),
-    (r"<(dataset|tagset)\b.*<(images?|taggedRectangles)\b", "dlib or another tool"),
+    (r"<tagset\b.*<(images?|taggedRectangles)\b", "ICDAR"),
 )
 # What lies beside annotations and holds none.
 _KNOWN = re.compile(
@@ -54,7 +52,13 @@ _BOXLIKE = re.compile(
 _ROW = re.compile(
     r"\.(jpe?g|png|bmp|webp|gif|tiff?)[\"']?([,;\s]+-?\d+(\.\d+)?){4}[,;\s]", re.IGNORECASE
 )
-_KITTI = re.compile(r"\w+( -?[\d.]+){14,15}$")
+# A number of boxes, then a line of corners for each.
+_LABEL_TOOL = re.compile(r"\d+\s*\n\s*\d+(\.\d+)?( \d+(\.\d+)?){3}")
+_MOT = re.compile(r"\d+,-?\d+(,-?\d+(\.\d+)?){4}")
+_BROKEN = "broken JSON"
+_PAGE = re.compile(r"\s*<(!doctype html|html)", re.IGNORECASE)
+_IMAGE_LEVEL = re.compile(r"ImageID,(?!.*XMin).*LabelName")
+_LFS = "version https://git-lfs.github.com/spec/"
 _DOTA = re.compile(r"(-?[\d.]+ ){8}\S+ \d$")
 
 
@@ -96,18 +100,29 @@ def stranger(file: Path, head: str, *, beside: bool) -> tuple[str, str] | None:
         if suffix == ".txt" and not beside:
             return None
         return "empty, or cannot be opened", "export it again, or delete it"
+    if head.startswith(_LFS):
+        return "a pointer of Git LFS in place of the file", "run git lfs pull where it is from"
+    if _PAGE.match(head):
+        return "a web page in place of the file", "download it again"
     line = head.strip().splitlines()[0].strip()
     first = readable(line[:60])
     if suffix == ".txt":
+        if _MOT.match(line):
+            return "tracks of frames as in MOTChallenge; only its gt/gt.txt is read", _EXPORT
         if not beside and not rows:
             return None
-        kind = "KITTI" if _KITTI.match(line) else "DOTA" if _DOTA.match(line) else "no known text"
+        counted = _LABEL_TOOL.match(head.strip())
+        kind = "BBox-Label-Tool" if counted else "DOTA" if _DOTA.match(line) else "no known text"
         return f"{kind}, which is not read: {first!r}", _EXPORT
+    if _IMAGE_LEVEL.match(line):
+        fix = "add the table of boxes, such as oidv6-train-annotations-bbox.csv"
+        return "labels of whole images as Open Images has them, no boxes", fix
     for sign, tool in _SIGNS:
         if re.search(sign, head, re.DOTALL):
             return f"looks like {tool}, which is not read", _EXPORT
-    if suffix == ".xml" or beside or rows or _BOXLIKE.search(head):
-        return f"{_what(suffix, head)} of no known format: {first!r}", _EXPORT
+    what = _what(suffix, head)
+    if suffix == ".xml" or beside or rows or what == _BROKEN or _BOXLIKE.search(head):
+        return f"{what} of no known format: {first!r}", _EXPORT
     return None
 
 
@@ -119,9 +134,11 @@ def _binary(file: Path) -> str | None:
 
 
 def _what(suffix: str, head: str) -> str:
+    if suffix == ".json" and re.match(r"[\s\[{]{99}", head):
+        return _BROKEN  # nesting that no reader can follow
     if suffix == ".json" and len(head) < _HEAD:
         try:
             json.loads(head)
         except (ValueError, RecursionError):
-            return "broken JSON"
+            return _BROKEN
     return {".xml": "XML", ".csv": "a table", ".tsv": "a table"}.get(suffix, "JSON")

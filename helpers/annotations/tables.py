@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from helpers.annotations import rows
 from helpers.annotations.boxes import Annotation, Box
 from helpers.annotations.folders import is_image
 from helpers.annotations.pictures import Pictures, in_other_folder
@@ -60,6 +61,8 @@ def matches(kind: str, file: Path, head: str) -> bool:
     image, label, *edges = _COLUMNS[kind]
     if kind == "makesense_csv" and any(map(_lacks_header, lines[:5])):
         return True
+    if label not in columns and rows.is_header(lines[0]):  # another word for it, or no label
+        return False
     # Some of the columns are enough: the reader says which of the others is missing.
     boxes_of_images = {label, *edges} <= columns and "frame" not in columns
     return boxes_of_images or bool(image in columns and columns & set(edges))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.annotations.boxes import Annotation, Box, check_boxes, label_fault, pixels, turned
-from helpers.annotations.reading import bad_line, label_of, number, stated_size
+from helpers.annotations.reading import around, bad_line, label_of, number, stated_size
 from helpers.annotations.remarks import Note, Remark, refuse
 from helpers.common.errors import CourseError
 from helpers.common.files import write_text
@@ -108,6 +108,8 @@ def _parsed(data: bytes, path: Path | str, origin: int | None, note: Note) -> An
         bad_line(file, "size", error, note)
     boxes = []
     for index, item in enumerate(root.iterfind("object"), 1):
+        if _flag(item.findtext("deleted")):  # of the LabelMe of MIT, which keeps it
+            continue
         where = f"object {index}"
         try:
             box, degrees = _box(item)
@@ -215,7 +217,11 @@ def _box(item) -> tuple[Box, float]:
         x, y, w, h, angle = _numbers(turned_edges, ("cx", "cy", "w", "h", "angle"))
         box = Box(label, x - w / 2, y - h / 2, x + w / 2, y + h / 2, **flags)
         return box, math.degrees(angle)
-    xmin, ymin, xmax, ymax = _numbers(edges, _EDGES)
+    corners = item.findall("polygon/pt")
+    if edges is None and corners:  # of the LabelMe of MIT
+        xmin, ymin, xmax, ymax = around(_numbers(corner, ("x", "y")) for corner in corners)
+    else:
+        xmin, ymin, xmax, ymax = _numbers(edges, _EDGES)
     degrees = 0.0
     for attribute in item.iterfind("attributes/attribute"):  # of CVAT
         if attribute.findtext("name") == "rotation":

@@ -21,9 +21,15 @@ _FRACTIONS = 2.0
 
 def matches(file: Path, head: str) -> bool:
     """Whether a file is YOLO txt, by its first lines."""
-    if file.suffix.lower() != ".txt" or file.name in CLASS_FILES:
+    if file.suffix.lower() != ".txt" or is_class_list(file):
         return False
     return any(_LINE.match(line) for line in head.strip().splitlines()[:5])
+
+
+def is_class_list(file: Path) -> bool:
+    """Whether a file lists the classes, one in each line: data_classes.txt of keras-yolo3, too."""
+    name = file.name.lower()
+    return name in CLASS_FILES or name.endswith("_classes.txt") or file.suffix == ".names"
 
 
 def read(
@@ -158,7 +164,7 @@ class Classes:
                 fix = f"add its name to {source.name}, or delete its lines"
             else:
                 value = f"nothing says what class {cell!r} in {count} is"
-                fix = "add classes.txt with a label in each line"
+                fix = "add classes.txt with a label in each line, or names to data.yaml"
             yield Remark(str(file), where, "bad line", value, fix)
 
 
@@ -214,11 +220,22 @@ def _agreed(files: Iterable[Path]) -> tuple[dict[int, str], Path | None]:
 
 def _names_in(file: Path) -> dict[int, str] | None:
     """The classes that a file lists; None for a file that is no such list."""
-    if file.name in CLASS_FILES or file.suffix == ".names":
-        lines = [line.strip() for line in read_text(file).splitlines()]
-        return _checked({i: line for i, line in enumerate(lines) if line}, file)
-    if file.suffix not in (".yaml", ".yml"):
+    if file.suffix == ".data":  # of darknet: says which file lists them
+        listed = re.search(r"^\s*names\s*=\s*(.*\S)", read_text(file), re.MULTILINE)
+        other = file.with_name(re.split(r"[/\\]", listed[1])[-1]) if listed else file
+        if other == file or not other.is_file() or is_class_list(other):
+            return None
+        file = other
+    elif file.suffix in (".yaml", ".yml"):
+        return _names_in_yaml(file)
+    elif not is_class_list(file):
         return None
+    lines = [line.strip() for line in read_text(file).splitlines()]
+    return _checked({i: line for i, line in enumerate(lines) if line}, file)
+
+
+def _names_in_yaml(file: Path) -> dict[int, str] | None:
+    """The classes that a data.yaml lists; None for one that lists none."""
     data = read_yaml(file)
     names = data.get("names") if isinstance(data, dict) else None
     if not names and not isinstance(names, str):

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = exports(
     {
         "truth": "longest_clip sample_frames sample_images",
         "matching": "count_at errors_by_kind examples match precision_recall",
-        "metrics": "ap50_interval average_precision coco_metrics evaluate predict",
+        "metrics": "ap50_interval average_precision class_metrics coco_metrics evaluate predict",
+        "classes": "confusion confusion_table most_confused silence",
     },
 )

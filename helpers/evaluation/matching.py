@@ -6,6 +6,7 @@ Here and in `metrics`, detections are a list of COCO results: {"image_id", "cate
 
 import contextlib
 import io
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,8 @@ class Matches:
         correct: for each result, whether it is the first to find its object.
         ignored: for each result, whether it lies on a difficult object, and so does not count.
         iou: for each result its highest IoU with any object of its class, 0..1.
+        other_iou: for each result its highest IoU with any object of another class, 0..1.
+        labels: class id -> name.
     """
 
     truth: list[dict]
@@ -37,6 +40,8 @@ class Matches:
     correct: np.ndarray
     ignored: np.ndarray
     iou: np.ndarray
+    other_iou: np.ndarray
+    labels: dict[int, str]
 
     @property
     def scores(self) -> np.ndarray:
@@ -55,18 +60,10 @@ def match(annotation_file: Path, results: list[dict], iou_threshold: float = 0.5
     Objects that count go first; a detection is held against a difficult one when no other fits.
     Source: `evalImgs` of pycocotools' COCOeval.
     """
-    from pycocotools.cocoeval import COCOeval
-
     data = read_truth(annotation_file)
     truth = data["annotations"]
     results = sorted(results, key=lambda result: -result["score"])
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(_coco(data, truth), _coco(data, results), "bbox")
-        evaluation.params.iouThrs = [iou_threshold]
-        evaluation.params.areaRng = [[0, np.inf]]
-        evaluation.params.maxDets = [len(results)]
-        evaluation.evaluate()
-
+    evaluation = matched_by_coco(data, results, iou_threshold)
     matches = Matches(
         truth,
         results,
@@ -74,6 +71,8 @@ def match(annotation_file: Path, results: list[dict], iou_threshold: float = 0.5
         correct=np.zeros(len(results), bool),
         ignored=np.zeros(len(results), bool),
         iou=np.zeros(len(results)),
+        other_iou=_other_iou(truth, results),
+        labels={category["id"]: category["name"] for category in data["categories"]},
     )
     for part in evaluation.evalImgs:  # one for each image and class
         if not part or not part["dtIds"]:
@@ -87,6 +86,39 @@ def match(annotation_file: Path, results: list[dict], iou_threshold: float = 0.5
         matches.correct[mine] = found & ~part["dtIgnore"][0]
         np.maximum.at(matches.best_score, objects[found], np.array(part["dtScores"])[found])
     return matches
+
+
+def matched_by_coco(data: dict, results: list[dict], iou: float, *, by_class: bool = True):
+    """Return pycocotools' `COCOeval` after it has matched `results`, best first, to the truth.
+
+    In its `evalImgs` and `ious`, ids are places in `results` and data["annotations"], plus one.
+    Without `by_class` a detection may find an object of any class.
+    """
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = COCOeval(_coco(data, data["annotations"]), _coco(data, results), "bbox")
+        evaluation.params.iouThrs = [iou]
+        evaluation.params.areaRng = [[0, np.inf]]
+        evaluation.params.maxDets = [len(results)]
+        evaluation.params.useCats = int(by_class)
+        evaluation.evaluate()
+    return evaluation
+
+
+def _other_iou(truth: list[dict], results: list[dict]) -> np.ndarray:
+    """Highest IoU of each result with an object of another class in its image."""
+    from pycocotools import mask
+
+    objects, highest = defaultdict(list), np.zeros(len(results))
+    for one in truth:
+        objects[one["image_id"]].append(one)
+    for i, result in enumerate(results):
+        own = result["category_id"]
+        if others := [o for o in objects[result["image_id"]] if o["category_id"] != own]:
+            boxes = [o["bbox"] for o in others]
+            highest[i] = mask.iou([result["bbox"]], boxes, [0] * len(boxes)).max()
+    return highest
 
 
 def _coco(data: dict, boxes: list[dict]):
@@ -131,16 +163,27 @@ def errors_by_kind(matches: Matches, threshold: float) -> dict[str, int]:
 
     "missed": no detection above the threshold finds the object. "localization": a detection whose
     IoU with an object is 0.1 to 0.5. "duplicate": a further detection of a found object.
-    "background": a detection where there is nothing of its class.
+    "other class": a detection of an object of another class; told apart where there are several.
+    "background": a detection where there is nothing.
+
+    The kinds of a wrong detection are those of TIDE (Bolya et al., 2020), but that a box which
+    sits badly on an object of another class counts as "other class".
     """
     wrong = (matches.scores >= threshold) & ~matches.correct & ~matches.ignored
-    background, localization, duplicate = np.histogram(matches.iou[wrong], (0, 0.1, 0.5, np.inf))[0]
-    return {
+    own, other = matches.iou[wrong], matches.other_iou[wrong]
+    duplicate = own >= 0.5
+    confused = ~duplicate & ((other >= 0.5) | ((own < 0.1) & (other >= 0.1)))
+    localization = ~duplicate & ~confused & (own >= 0.1)
+    counts = {
         "missed": count_at(matches, threshold)["false_negatives"],
-        "localization": int(localization),
-        "duplicate": int(duplicate),
-        "background": int(background),
+        "localization": int(localization.sum()),
+        "duplicate": int(duplicate.sum()),
+        "other class": int(confused.sum()),
+        "background": int((~duplicate & ~confused & ~localization).sum()),
     }
+    if len(matches.labels) < 2:
+        del counts["other class"]
+    return counts
 
 
 @dataclass(frozen=True)
@@ -185,6 +228,7 @@ def examples(
             xyxy=np.hstack([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]]),
             confidence=np.array([r["score"] for r in mine], float),
             class_id=np.array([r["category_id"] for r in mine], int),
+            data={"class_name": np.array([matches.labels[r["category_id"]] for r in mine], str)},
         )
         found.append(Example(names[image_id], boxes_of(data, image_id), detections))
     return found

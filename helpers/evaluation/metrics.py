@@ -4,13 +4,14 @@ import contextlib
 import io
 import json
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from helpers import inference
 from helpers.common.artifacts import artifact
-from helpers.common.files import write_json
+from helpers.common.files import write_json, write_text
 from helpers.common.images import read_image
 from helpers.evaluation.matching import errors_by_kind, match
 from helpers.evaluation.truth import read_truth
@@ -30,10 +31,12 @@ def predict(detector, images: Path, annotation_file: Path) -> tuple[list[dict], 
         COCO results, and the median milliseconds per image of resizing and detecting (not of
         decoding the file), the first image left out.
     """
-    from tqdm.auto import tqdm
+    from helpers.common.progress import tqdm
 
     results, times = [], []
-    for entry in tqdm(read_truth(annotation_file)["images"], desc="detecting", unit="image"):
+    # The bar goes when it is done: a training evaluates many times.
+    bar = {"desc": "detecting", "unit": "image", "leave": False}
+    for entry in tqdm(read_truth(annotation_file)["images"], **bar):
         image = read_image(images / entry["file_name"])
         began = time.perf_counter()
         found = detector(image)
@@ -59,20 +62,47 @@ def coco_metrics(annotation_file: Path, results: list[dict]) -> dict[str, float 
     96x96 pixels of the original image. Objects marked difficult (`iscrowd`) do not count.
     Source: https://cocodataset.org/#detection-eval
     """
-    from faster_coco_eval import COCO, COCOeval_faster
-
     if not results:
         return dict.fromkeys(NAMES, 0.0)
+    stats = _scored(annotation_file, results).stats
+    return {
+        name: None if value < 0 else float(value) for name, value in zip(NAMES, stats, strict=False)
+    }
+
+
+def class_metrics(annotation_file: Path, results: list[dict]) -> dict[str, dict]:
+    """Return {class: {"AP", "AP50", "objects"}} in the order of the class ids.
+
+    The mean of the APs is the AP of `coco_metrics`. `objects` counts those that are not marked
+    difficult; a class without any has the AP None.
+    """
+    data = read_truth(annotation_file)
+    categories = sorted(data["categories"], key=lambda category: category["id"])
+    counted = Counter(a["category_id"] for a in data["annotations"] if not a.get("iscrowd"))
+    rows: dict[str, dict] = {}
+    # [IoU thresholds, recalls, classes, sizes (the first is all), numbers of detections]
+    precision = _scored(annotation_file, results).eval["precision"] if results else None
+    for i, category in enumerate(categories):
+        objects = counted[category["id"]]
+        values = [None, None] if not objects else [0.0, 0.0]
+        if objects and precision is not None:
+            curves = precision[:, :, i, 0, -1]
+            values = [float(curves.mean()), float(curves[0].mean())]
+        rows[category["name"]] = {"AP": values[0], "AP50": values[1], "objects": objects}
+    return rows
+
+
+def _scored(annotation_file: Path, results: list[dict]):
+    """The `COCOeval_faster` that has scored some COCO results, of which there is one at least."""
+    from faster_coco_eval import COCO, COCOeval_faster
+
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(annotation_file))
         scorer = COCOeval_faster(truth, truth.loadRes(results), iouType="bbox")
         scorer.evaluate()
         scorer.accumulate()
         scorer.summarize()
-    return {
-        name: None if value < 0 else float(value)
-        for name, value in zip(NAMES, scorer.stats, strict=False)
-    }
+    return scorer
 
 
 def average_precision(correct: np.ndarray, objects: int) -> float:
@@ -137,25 +167,32 @@ def ap50_interval(
 
 @artifact("evaluate")
 def evaluate(
-    records: Path, dataset: Path, folder: Path, *, models: dict[str, Path], threshold: float = 0.5
+    records: Path,
+    dataset: Path,
+    folder: Path,
+    *,
+    models: dict[str, Path],
+    threshold: float = 0.5,
+    split: str = "val",
 ) -> dict:
-    """Score trained models on the validation images and write what the lesson shows.
+    """Score trained models on the images of a split and write what the lesson shows.
 
     Writes <name>.detections.json and metrics.json: {name: {AP, AP50, …, AP50_low, AP50_high,
-    interval_over, parameters, ms_per_image, errors}}.
+    interval_over, parameters, ms_per_image, errors, classes}}, the last as `class_metrics` has it.
 
     Args:
-        records: folder with val.json.
+        records: folder with val.json, or the json of another split.
         dataset: folder with images/.
         models: name -> folder of the trained detector.
         threshold: score above which `errors` are counted.
+        split: "val", by which one chooses; or "test", for what was chosen.
     """
-    truth = records / "val.json"
+    truth = records / f"{split}.json"
     table = {}
     for name, source in models.items():
         detector = inference.load_detector(source)
         results, milliseconds = predict(detector, dataset / "images", truth)
-        (folder / f"{name}.detections.json").write_text(json.dumps(results))
+        write_text(folder / f"{name}.detections.json", json.dumps(results))
         low, high, unit = ap50_interval(truth, results)
         table[name] = coco_metrics(truth, results) | {
             "AP50_low": low,
@@ -164,6 +201,7 @@ def evaluate(
             "parameters": detector.parameters,
             "ms_per_image": milliseconds,
             "errors": errors_by_kind(match(truth, results), threshold),
+            "classes": class_metrics(truth, results),
         }
     write_json(folder / "metrics.json", table)
     return {"models": len(models), "images": len(read_truth(truth)["images"])}

@@ -1,24 +1,25 @@
 """The ground truth that lesson 04 writes as a COCO json, and samples of its images."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from helpers.annotations.boxes import Box
 from helpers.common.errors import CourseError
+from helpers.common.files import read_json
 from helpers.common.images import read_image
 from helpers.common.sampling import evenly
 
 
 def read_truth(annotation_file: Path) -> dict:
     """Return a COCO json: {"images": […], "annotations": […], "categories": […]}."""
-    try:
-        return json.loads(Path(annotation_file).read_text())
-    except FileNotFoundError:
-        raise CourseError(f"{annotation_file}: missing; lesson 04 writes it") from None
-    except ValueError as error:
-        raise CourseError(f"{annotation_file}: not JSON ({error}); run lesson 04 again") from None
+    if not Path(annotation_file).is_file():
+        raise CourseError(f"{annotation_file}: missing; lesson 04 writes it")
+    truth = read_json(annotation_file)
+    names = ("images", "annotations", "categories")
+    if not isinstance(truth, dict) or not all(isinstance(truth.get(n), list) for n in names):
+        raise CourseError(f"{annotation_file}: no COCO json of images; run lesson 04 again")
+    return truth
 
 
 def boxes_of(truth: dict, image_id: int) -> list[Box]:

@@ -43,12 +43,13 @@ def annotate_video(
 @artifact("annotate_video")
 def _annotate_video(source: Path, folder: Path, *, detect, threshold: float, seconds) -> dict:
     import supervision as sv
-    from tqdm.auto import tqdm
+
+    from helpers.common.progress import tqdm
 
     about = video_info(source)
     count = about.frames if seconds is None else min(about.frames, round(seconds * about.fps))
     colour = sv.Color.from_hex(PREDICTION)
-    boxes = sv.BoxAnnotator(color=colour, thickness=max(2, about.width // 500))
+    thickness = max(2, about.width // 500)
     names = sv.LabelAnnotator(
         color=colour, text_color=sv.Color.BLACK, text_scale=about.width / 2400, text_padding=4
     )
@@ -71,7 +72,9 @@ def _annotate_video(source: Path, folder: Path, *, detect, threshold: float, sec
                 table.writerow((number, f"{number / about.fps:.3f}", label, f"{score:.3f}", *edges))
             if len(found):
                 # supervision draws on BGR.
-                scene = boxes.annotate(frame[..., ::-1].copy(), found)
+                scene = frame[..., ::-1].copy()
+                for xyxy in found.xyxy:
+                    _dashed(scene, xyxy, colour.as_bgr(), thickness)
                 text = [f"{a} {b:.2f}" for a, b in zip(labels, found.confidence, strict=True)]
                 frame = names.annotate(scene, found, labels=text)[..., ::-1]
             write(frame)
@@ -87,3 +90,19 @@ def _annotate_video(source: Path, folder: Path, *, detect, threshold: float, sec
         "frames": len(times),
         "milliseconds": dict(zip(steps, means.round(2).tolist(), strict=True)),
     }
+
+
+def _dashed(
+    scene: np.ndarray, xyxy: np.ndarray, colour: tuple[int, int, int], thickness: int
+) -> None:
+    """Draw a box as all guesses of the course are drawn: dashed."""
+    import cv2
+
+    x1, y1, x2, y2 = (round(float(value)) for value in xyxy)
+    dash, gap = 4 * thickness, 5 * thickness // 2
+    for start in range(x1, x2, dash + gap):
+        for y in (y1, y2):
+            cv2.line(scene, (start, y), (min(start + dash, x2), y), colour, thickness)
+    for start in range(y1, y2, dash + gap):
+        for x in (x1, x2):
+            cv2.line(scene, (x, start), (x, min(start + dash, y2)), colour, thickness)

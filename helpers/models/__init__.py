@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = exports(
         ),
         "config_check": "check_config check_share",
         "fitting": "anchor_size at_training_size for_records with_budget",
+        "recommendation": "recommend",
         "networks": "build_model",
         "pretrained": "use_pretrained",
         "pipeline.convert": "convert_pipeline",

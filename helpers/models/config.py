@@ -17,7 +17,9 @@ import yaml
 from helpers.common.artifacts import artifact
 from helpers.common.errors import CourseError
 from helpers.common.files import write_text
+from helpers.common.yaml_files import read_yaml
 from helpers.models.config_keys import meaning
+from helpers.models.config_types import misfit
 from helpers.models.presets import PRESETS, Preset
 
 
@@ -89,11 +91,8 @@ def _set(config, key: str, value: Any) -> None:
         value = tuple(value)  # YAML has no tuples
     if type(old) is int and declared is float:
         old = float(old)  # Model Garden itself writes anchor_size=3
-    if not _fits(value, old, declared):
-        raise CourseError(
-            f"config: {key}: {value!r} is of type {type(value).__name__}; "
-            f"give {type(old).__name__}, such as {old!r}"
-        )
+    if fault := misfit(value, old, declared):
+        raise CourseError(f"config: {key}: {fault}")
     try:
         config.override(_nest(key, value), is_strict=True)
         if key.endswith(".type"):
@@ -128,21 +127,6 @@ def _group_of(config, key: str) -> tuple[Any, str]:
 def _declared_type(config, key: str) -> Any:
     group, name = _group_of(config, key)
     return typing.get_type_hints(type(group)).get(name)
-
-
-def _fits(value: Any, old: Any, declared: Any) -> bool:
-    """Whether a value may stand where `old` stands; None says nothing of its type."""
-    if old is None or value is None:
-        return True
-    if isinstance(old, bool) or isinstance(value, bool):
-        return isinstance(old, bool) and isinstance(value, bool)
-    if isinstance(old, (int, float)):
-        return isinstance(value, (int, type(old)))
-    # One word or a list of words, such as init_checkpoint_modules.
-    kinds = {typing.get_origin(kind) or kind for kind in typing.get_args(declared)}
-    if isinstance(old, str) or {str, list} <= kinds:
-        return isinstance(value, (str, list, tuple))
-    return isinstance(value, (list, tuple)) if isinstance(old, (list, tuple)) else True
 
 
 def _nest(key: str, value: Any) -> dict[str, Any]:
@@ -237,7 +221,7 @@ def write_configs(records: Path, folder: Path, *, configs: Mapping[str, Any]) ->
 @artifact("write_configs")
 def _write_configs(records: Path, folder: Path, *, configs: dict[str, dict]) -> dict:
     for name, tree in configs.items():
-        (folder / f"{name}.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+        write_text(folder / f"{name}.yaml", yaml.safe_dump(tree, sort_keys=False))
     return {"configs": sorted(configs)}
 
 
@@ -252,13 +236,9 @@ def load_config(path: Path):
     Raises:
         CourseError: the file is missing or not YAML, or a key or value in it is wrong.
     """
-    try:
-        tree = yaml.safe_load(Path(path).read_text())
-    except FileNotFoundError:
-        raise CourseError(f"{path}: missing; run lesson 05, which writes it") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = " ".join(str(error).split())
-        raise CourseError(f"{path}: not YAML: {line}; correct that line") from None
+    if not Path(path).exists():
+        raise CourseError(f"{path}: missing; run lesson 05, which writes it")
+    tree = read_yaml(path)
     task = tree.get("task") if isinstance(tree, dict) else None
     model = task.get("model") if isinstance(task, dict) else None
     if not isinstance(model, dict):
@@ -279,4 +259,5 @@ def _experiment_of(model: dict[str, Any]) -> str:
     if "roi_generator" in model:
         return "fasterrcnn_resnetfpn_coco"
     # Only an SSD without a pyramid has default boxes that grow from map to map.
-    return "ssd_coco" if "max_scale" in model["anchor"] else "retinanet_resnetfpn_coco"
+    grows = isinstance(model.get("anchor"), dict) and "max_scale" in model["anchor"]
+    return "ssd_coco" if grows else "retinanet_resnetfpn_coco"

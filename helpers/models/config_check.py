@@ -72,8 +72,13 @@ def _sizes(config) -> Iterator[str]:
     else:
         height, width, _ = size
         # What a pyramid adds up must agree in size. The maps of an SSD without one need not.
-        stride = 1 if model.decoder.type == "extra_layers" else 2**model.max_level
-        if height % stride or width % stride:
+        stride = (
+            1 if model.decoder.type == "extra_layers" else 2 ** max(0, min(model.max_level, 30))
+        )
+        if max(height, width).bit_length() <= model.max_level and stride > 1:
+            fix = f"an input of {height}x{width} has no such level; give at most 7"
+            yield _line(f"{_MODEL}.max_level", model.max_level, fix)
+        elif height % stride or width % stride:
             yield (
                 f"config: {key}: {height}x{width} is not a multiple of 2^max_level = {stride}; use "
                 f"{_multiple(height, stride)}x{_multiple(width, stride)}, "

@@ -1,6 +1,5 @@
 """A config fitted to records and to a run: classes and files, steps, batch size, anchor size."""
 
-import json
 import math
 from collections import Counter
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from helpers.annotations.label_map import read_label_map
 from helpers.common.artifacts import read_manifest
 from helpers.common.errors import CourseError
+from helpers.common.files import read_json
 from helpers.models.config import edit
 from helpers.models.config_check import check_config
 
@@ -45,7 +45,7 @@ def for_records(config, records: Path, *, seed: int = 0):
 
 
 def _most_objects(annotation_file: Path) -> int:
-    objects = Counter(a["image_id"] for a in json.loads(annotation_file.read_text())["annotations"])
+    objects = Counter(a["image_id"] for a in read_json(annotation_file)["annotations"])
     return max(objects.values(), default=0)
 
 
@@ -80,10 +80,9 @@ def with_budget(
     steps = config.trainer.train_steps if train_steps is None else train_steps
     batch = config.task.train_data.global_batch_size if batch_size is None else batch_size
     rate = schedule.cosine.initial_learning_rate if learning_rate is None else learning_rate
-    if rate is None or rate <= 0:
-        raise CourseError(f"config: learning_rate: {rate}; give a rate above 0, such as 0.04")
     cosine = "trainer.optimizer_config.learning_rate.cosine"
     warmup = "trainer.optimizer_config.warmup.linear"
+    # First what was given: a text or an infinity is named before anything is reckoned from it.
     config = edit(
         config,
         {
@@ -93,6 +92,14 @@ def with_budget(
             # A converted pipeline.config may have another schedule.
             "trainer.optimizer_config.learning_rate.type": "cosine",
             "trainer.optimizer_config.warmup.type": "linear",
+            f"{cosine}.initial_learning_rate": rate,
+        },
+    )
+    if rate is None or rate <= 0:
+        raise CourseError(f"config: learning_rate: {rate}; give a rate above 0, such as 0.04")
+    config = edit(
+        config,
+        {
             f"{cosine}.initial_learning_rate": float(rate),
             f"{cosine}.decay_steps": steps,
             f"{warmup}.warmup_steps": min(max(1, steps // 10), max(0, steps - 1)),
@@ -117,7 +124,7 @@ def anchor_size(config, records: Path) -> float:
         From 1 to 4, the range of sizes in use.
     """
     height, width, _ = config.task.model.input_size
-    data = json.loads((records / "train.json").read_text())
+    data = read_json(records / "train.json")
     scale = {
         image["id"]: min(height / image["height"], width / image["width"])
         for image in data["images"]

@@ -5,6 +5,7 @@ Each names its ancestor in the zoo of the old TensorFlow Object Detection API.
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,11 +92,13 @@ def preset_rows(measured: Path = MEASURED) -> list[dict[str, Any]]:
     ]
 
 
-def preset_table(rows: list[dict[str, Any]] | None = None) -> str:
-    """Return `rows`, by default those of `preset_rows`, as a Markdown table."""
-    rows = preset_rows() if rows is None else rows
-    lines = [list(COLUMNS.values()), ["---"] * len(COLUMNS)]
-    lines += [[_cell(row, name) for name in COLUMNS] for row in rows]
+def preset_table(
+    rows: list[dict[str, Any]] | None = None, *, columns: Iterable[str] = tuple(COLUMNS)
+) -> str:
+    """Return `rows`, by default those of `preset_rows`, as a Markdown table of some COLUMNS."""
+    rows, names = preset_rows() if rows is None else rows, list(columns)
+    lines = [[COLUMNS[name] for name in names], ["---"] * len(names)]
+    lines += [[_cell(row, name) for name in names] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

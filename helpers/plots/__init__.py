@@ -15,8 +15,9 @@ __getattr__, __dir__, __all__ = exports(
         "models": "augmentations batch_probe learning_rate",
         "training": "consequences history live_history snapshots",
         "inference": "detections_over_time inside proposals",
-        "evaluation": "error_bars precision_recall scores",
+        "evaluation": "confusion error_bars precision_recall scores",
         "profile": "step_time",
+        "tables": "table",
         "widgets": "slider",
     },
 )

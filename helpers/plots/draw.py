@@ -77,15 +77,22 @@ def nothing(caption: str) -> None:
 
 
 def as_image(figure, caption: str, *, photo: bool = False):
-    """Draw a figure: photographs as JPEG, since as PNG a page of them would take megabytes."""
+    """Draw a figure: photographs as JPEG, since as PNG a page of them would take megabytes.
+
+    The caption is its alt text where a front end has one, and what is read out where it is text.
+    """
     from IPython.display import Image
+
+    class Figure(Image):
+        def __repr__(self) -> str:
+            return caption
 
     file = io.BytesIO()
     if photo:
         figure.savefig(file, format="jpeg", dpi=100, pil_kwargs={"quality": 80})
     else:
         figure.savefig(file, format="png")
-    return Image(file.getvalue(), format="jpeg" if photo else "png", alt=caption)
+    return Figure(file.getvalue(), format="jpeg" if photo else "png", alt=caption)
 
 
 class Redrawn:
@@ -114,10 +121,11 @@ def box(
     *,
     alpha: float = 1,
     thin: bool = False,
+    below: bool = False,
 ) -> None:
     """Draw one box (xyxy, pixels) with an optional text on axes that show a picture.
 
-    `thin` is for many boxes that lie upon each other.
+    `thin` is for many boxes that lie upon each other; `below` puts the text under the box.
     """
     from matplotlib import patheffects
     from matplotlib.patches import Rectangle
@@ -145,10 +153,11 @@ def box(
         right = (x1 + x2) / 2 > sum(ax.get_xlim()) / 2
         written = ax.annotate(
             text,
-            (x2 if right else x1, y1),
-            xytext=(0, 2),
+            (x2 if right else x1, y2 if below else y1),
+            xytext=(0, -2 if below else 2),
             textcoords="offset points",
             ha="right" if right else "left",
+            va="top" if below else "baseline",
             fontsize=8,
             color=LIGHT.get(colour, colour),
             path_effects=[patheffects.withStroke(linewidth=2, foreground="#111")],
@@ -158,16 +167,17 @@ def box(
         written.set_in_layout(False)
 
 
-def truth(ax, boxes: Sequence, *, labels: bool = False) -> None:
-    """Draw `annotations.Box`es, solid."""
+def truth(ax, boxes: Sequence, *, labels: bool = False, below: bool = False) -> None:
+    """Draw `annotations.Box`es, solid; with `labels` their classes, above them or below."""
     for one in boxes:
-        box(ax, one.xyxy, TRUTH, "-", one.label if labels else None)
+        box(ax, one.xyxy, TRUTH, "-", one.label if labels else None, below=below)
 
 
-def detections(ax, found) -> None:
-    """Draw `supervision.Detections`, dashed, with their scores."""
-    for xyxy, score in zip(found.xyxy, found.confidence, strict=True):
-        box(ax, xyxy, PREDICTION, "--", f"{score:.2f}")
+def detections(ax, found, *, labels: bool = False) -> None:
+    """Draw `supervision.Detections`, dashed, with their scores; with `labels` their classes."""
+    names = found.data["class_name"] if labels and len(found) else [""] * len(found)
+    for xyxy, score, name in zip(found.xyxy, found.confidence, names, strict=True):
+        box(ax, xyxy, PREDICTION, "--", f"{name} {score:.2f}".strip())
 
 
 def box_legend(figure, *, truth: bool = True, detections: bool = True) -> None:

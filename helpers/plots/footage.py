@@ -8,7 +8,7 @@ import numpy as np
 
 from helpers.common.errors import CourseError
 from helpers.common.files import read_csv
-from helpers.common.images import decode_file
+from helpers.common.images import decode_file, fit
 from helpers.common.palette import FOURTH, GREY, PREDICTION, THIRD, TRUTH
 from helpers.common.sampling import evenly
 from helpers.plots import draw
@@ -160,6 +160,6 @@ def _thumbnail(folder: Path, row: Mapping[str, str]) -> np.ndarray | None:
     image = decode_file(path) if path else None
     if image is None:
         return None
-    scale = min(1, 240 / max(image.shape))
-    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    if max(image.shape) > 240:
+        image = fit(image, 240, 240)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

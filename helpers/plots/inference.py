@@ -61,6 +61,7 @@ def inside(
     *,
     number: int | None = None,
     threshold: float = 0.4,
+    labels: bool = False,
     caption: str,
 ) -> None:
     """Show one object three times: its anchors, the boxes before NMS or proposals, detections.
@@ -72,6 +73,7 @@ def inside(
         number: which of them is shown close up, from 0; None takes the largest that counts (no
             anchor has to find one that is difficult).
         threshold: score of the weakest detection that is shown, 0..1.
+        labels: write the class at the true boxes and the detections.
 
     Raises:
         CourseError: the image has no object, or none of this `number`.
@@ -93,9 +95,9 @@ def inside(
         ax.imshow(image, interpolation="bicubic")
         ax.set(xlim=(left, left + side), ylim=(top + side, top), xticks=[], yticks=[])
     # Below the other boxes, which mostly lie upon it.
-    draw.truth(axes[0], truth[number : number + 1])
+    draw.truth(axes[0], truth[number : number + 1], labels=labels, below=True)
     draw.truth(axes[1], truth)
-    draw.truth(axes[2], truth)
+    draw.truth(axes[2], truth, labels=labels, below=True)
     for xyxy in left_out.xyxy:
         draw.box(axes[0], xyxy, "#DDDDDD", ":", thin=True)
     for xyxy, level in zip(anchors.xyxy, anchors.data["level"], strict=True):
@@ -104,7 +106,7 @@ def inside(
     for xyxy, score in _weakest_first(candidates):
         alpha = 0.25 + 0.75 * float(score) / strongest
         draw.box(axes[1], xyxy, PREDICTION, "--", alpha=alpha, thin=True)
-    draw.detections(axes[2], found)
+    draw.detections(axes[2], found, labels=labels)
 
     one = "anchor has" if len(anchors) == 1 else "anchors have"
     best = f", IoU {anchors.confidence.max():.2f} at best" if len(anchors) else ""

@@ -15,18 +15,21 @@ MEMORY = (
 )
 
 
-def augmentations(pictures: Sequence[np.ndarray], truth: Sequence, *, caption: str):
+def augmentations(
+    pictures: Sequence[np.ndarray], truth: Sequence, *, labels: bool = False, caption: str
+):
     """Return a grid of one picture and what augmentation makes of it, for `slider`.
 
     Args:
         pictures, truth: of `training.preview_augmentation`: the first as it is, the others drawn.
+        labels: write the class over each box.
     """
     print(caption)
     height, width = pictures[-1].shape[:2]
     figure, axes = draw.grid(len(pictures), 4, height / width, gap=0.25)
     for i, (ax, picture) in enumerate(zip(axes, pictures, strict=True)):
         ax.imshow(picture)
-        draw.truth(ax, truth[i])
+        draw.truth(ax, truth[i], labels=labels)
         ax.set_title(f"draw {i}" if i else "as it is", fontsize=9, weight=None if i else "bold")
         for spine in ax.spines.values():
             spine.set(edgecolor="#222", linewidth=2, visible=i == 0)

@@ -29,7 +29,7 @@ def images(
         titles: one for each picture, above it.
         columns: at most so many side by side.
         zoom: show the part around the boxes instead of the whole picture.
-        labels: write the label over each box of the truth.
+        labels: write the class at each box; of the truth below it where there are detections, too.
     """
     if not len(pictures):
         return draw.nothing(caption)
@@ -50,10 +50,10 @@ def images(
         ax.imshow(image)
         drawn = []
         if truth:
-            draw.truth(ax, truth[i], labels=labels)
+            draw.truth(ax, truth[i], labels=labels, below=detections is not None)
             drawn += [box.xyxy for box in truth[i]]
         if detections:
-            draw.detections(ax, detections[i])
+            draw.detections(ax, detections[i], labels=labels)
             drawn += list(detections[i].xyxy)
         if zoom and drawn:
             _zoom(ax, np.array(drawn), image.shape)

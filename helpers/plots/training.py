@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from helpers.common.palette import GREY, PREDICTION, SERIES, SKY, TRUTH, VERMILION
+from helpers.common.palette import GREY, LIGHT, PREDICTION, SERIES, SKY, TRUTH, VERMILION
 from helpers.common.sampling import evenly
 from helpers.plots import draw
 from helpers.training.snapshots import read_snapshots
@@ -119,6 +119,8 @@ def snapshots(
 def _strip(taken, pictures, truth, history, metric: str, most: int):
     """One drawing of all tiles, in pixels: dozens of axes would take seconds to draw."""
     taken = evenly(taken, most)
+    classes = {box.label for boxes in truth for box in boxes}
+    classes |= {name for one in taken for names in one.get("names", ()) for name in names}
     scores = {row["step"]: row.get(metric) for row in history}
     margin, gap = 78, 4
     wide = min((1100 - margin) // len(pictures) - gap, 300)
@@ -145,20 +147,26 @@ def _strip(taken, pictures, truth, history, metric: str, most: int):
             left = margin + column * (wide + gap)
             canvas[2 * top : 2 * (top + tall), 2 * left : 2 * (left + wide)] = tile
             frame = left, top, left + wide, top + tall
-            _draw_tile(ax, frame, windows[column], truth[column], snapshot["found"][column])
+            found = snapshot["found"][column]
+            names = snapshot["names"][column] if len(classes) > 1 and "names" in snapshot else None
+            _draw_tile(ax, frame, windows[column], truth[column], found, names)
     ax.imshow(canvas, extent=(0, width, height, 0), interpolation="antialiased")
     draw.box_legend(figure)
     return figure
 
 
-def _draw_tile(ax, frame, window, truth, found) -> None:
-    """Draw what is true and what is found in the part `window` of a picture, shown in `frame`."""
+def _draw_tile(ax, frame, window, truth, found, names) -> None:
+    """Draw what is true and what is found in the part `window` of a picture, shown in `frame`.
+
+    `names` are the classes of what is found; None where classes are not to be written.
+    """
     from matplotlib import patheffects
     from matplotlib.patches import Rectangle
 
     left, top, right, bottom = frame
     clip = Rectangle((left, top), right - left, bottom - top, transform=ax.transData)
     scale = (right - left) / (window[2] - window[0])
+    rim = patheffects.withStroke(linewidth=2, foreground="#111")
 
     def outline(xyxy, colour, style) -> np.ndarray:
         box = ((np.reshape(xyxy, (2, 2)) - window[:2]) * scale + (left, top)).ravel()
@@ -167,22 +175,26 @@ def _draw_tile(ax, frame, window, truth, found) -> None:
         return box
 
     for box in truth:
-        outline(box.xyxy, TRUTH, "-")
+        x1, _, _, y2 = outline(box.xyxy, TRUTH, "-")
+        if names is not None and left <= x1 <= right and top <= y2 <= bottom:
+            look = {"fontsize": 7, "color": LIGHT[TRUTH], "path_effects": [rim]}
+            ax.text(x1 + 2, y2 - 2, box.label, va="bottom", clip_path=clip, clip_on=True, **look)
     written = False
-    for *xyxy, score in [item for item in found if item[4] >= 0.2][:3]:
+    for i, (*xyxy, score) in enumerate([item for item in found if item[4] >= 0.2][:3]):
         x1, y1, x2, y2 = outline(xyxy, PREDICTION, "--")
         # One number in a picture: those of neighbours would cover one another.
         if written or x2 < left or y2 < top or x1 > right or y1 > bottom:
             continue
         written, above = True, y1 - top > 16
+        text = f"{names[i]} {score:.2f}" if names else f"{score:.2f}"
         ax.text(
-            min(max(x1, left + 3), right - 26),
+            max(min(max(x1, left + 3), right - 6 - 5 * len(text)), left + 3),
             y1 - 3 if above else min(y2 + 3, bottom - 16),
-            f"{score:.2f}",
+            text,
             va="bottom" if above else "top",
             fontsize=9,
             color=PREDICTION,
-            path_effects=[patheffects.withStroke(linewidth=2, foreground="#111")],
+            path_effects=[rim],
         )
 
 

@@ -7,6 +7,7 @@ import pytest
 from bitmaps import image
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_dataset_formats import FILES as DATASETS
 from test_formats import FILES as TABLES
 from test_rows import FILES
 
@@ -14,7 +15,7 @@ from helpers.annotations.formats import READERS, read_annotations, survey
 from helpers.annotations.voc import read_voc, write_voc
 from helpers.common.errors import CourseError
 
-ALL = {**TABLES, **FILES}
+ALL = {**TABLES, **FILES, **DATASETS}
 # What is likelier to find a weak spot than a random byte.
 SPLINTERS = (
     *(

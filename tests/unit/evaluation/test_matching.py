@@ -136,3 +136,86 @@ def test_an_unknown_kind_of_example_is_refused(tmp_path):
         CourseError, match=r"kind: 'miss'; use one of true_positives, false_negatives, "
     ):
         evaluation.examples(evaluation.match(path, results), path, "miss", 0.5)
+
+
+def mixed_up(tmp_path):
+    """A cat found as a dog, a dog found, one missed, a difficult one; a detection of nothing."""
+    path = truth_file(
+        tmp_path,
+        [
+            (1, 1, (10, 10, 40, 40)),
+            (1, 2, (100, 10, 40, 40)),
+            (2, 2, (10, 10, 60, 60)),
+            (2, 1, (100, 100, 40, 40), True),
+        ],
+        {1: "", 2: "", 3: ""},
+        categories=(1, 2),
+    )
+    return path, [
+        result(1, 2, (11, 10, 40, 40), 0.95),  # the cat, as a dog
+        result(1, 2, (100, 10, 40, 40), 0.9),
+        result(2, 2, (102, 100, 40, 40), 0.8),  # the difficult cat, as a dog
+        result(3, 1, (50, 50, 30, 30), 0.7),  # nothing
+        result(2, 1, (10, 10, 60, 60), 0.3),  # the other dog, as a cat, below 0.5
+    ]
+
+
+def test_a_box_on_another_class_is_no_background(tmp_path):
+    path, results = mixed_up(tmp_path)
+    matches = evaluation.match(path, results)
+    assert matches.other_iou == pytest.approx([39 / 41, 0, 38 / 42, 0, 1])
+    assert evaluation.errors_by_kind(matches, 0.5) == {
+        "missed": 2,
+        "localization": 0,
+        "duplicate": 0,
+        "other class": 2,
+        "background": 1,
+    }
+    assert evaluation.errors_by_kind(matches, 0.2)["other class"] == 3
+
+
+def test_a_box_beside_its_own_and_upon_another_is_the_others(tmp_path):
+    objects = [(1, 1, (0, 0, 40, 40)), (1, 2, (30, 0, 40, 40))]
+    path = truth_file(tmp_path, objects, categories=(1, 2))
+    near_both = evaluation.match(path, [result(1, 1, (22, 0, 40, 40), 0.9)])
+    assert 0.1 < near_both.iou[0] < 0.5 < near_both.other_iou[0]
+    assert evaluation.errors_by_kind(near_both, 0.5)["other class"] == 1
+    badly_placed = evaluation.match(path, [result(1, 1, (15, 0, 40, 40), 0.9)])
+    # As much on both: its own comes first.
+    assert badly_placed.iou[0] == pytest.approx(badly_placed.other_iou[0])
+    assert evaluation.errors_by_kind(badly_placed, 0.5)["localization"] == 1
+
+
+def test_confusion_counts_each_object_and_detection_once(tmp_path):
+    path, results = mixed_up(tmp_path)
+    names, counts = evaluation.confusion(path, results, 0.5)
+    assert names == ["class1", "class2"]
+    # Columns: class1, class2, missed.
+    assert counts.tolist() == [[0, 1, 0], [0, 1, 1], [1, 0, 0]]
+    table = evaluation.confusion_table(names, counts)
+    assert table.loc["class1", "class2"] == table.loc["(nothing there)", "class1"] == 1
+    line = evaluation.most_confused(names, counts)
+    assert line.endswith("1 of 3 objects; most often class1 for class2 (1).")
+    assert evaluation.confusion(path, results, 0.2)[1].tolist() == [[0, 1, 0], [1, 1, 0], [1, 0, 0]]
+
+
+def test_nobody_is_confused_where_nothing_is_detected(tmp_path):
+    path, _ = mixed_up(tmp_path)
+    names, counts = evaluation.confusion(path, [], 0.5)
+    assert counts.tolist() == [[0, 0, 1], [0, 0, 2], [0, 0, 0]]
+    assert evaluation.most_confused(names, counts) == ""
+
+
+def test_a_detector_that_is_unsure_of_everything_says_so(tmp_path):
+    _, results = mixed_up(tmp_path)
+    assert evaluation.silence(results, 0.4, 500) == ""
+    line = evaluation.silence([result(1, 1, (0, 0, 9, 9), 0.146)], 0.4, 500)
+    assert line.startswith("The highest score on the held-out images is 0.15: nothing is drawn at")
+    assert "train_steps = 1500, now 500" in line
+    assert "0.00" in evaluation.silence([], 0.4, 4)
+
+
+def test_examples_name_their_classes(tmp_path):
+    path, results = mixed_up(tmp_path)
+    example = evaluation.examples(evaluation.match(path, results), path, "true_positives", 0.5)[0]
+    assert example.detections.data["class_name"].tolist() == ["class2", "class2"]

@@ -35,6 +35,32 @@ def test_matching_and_averaging_agree_with_coco(tmp_path, threshold, name):
     assert np.ptp(values) > 0.2
 
 
+def test_the_mean_over_the_classes_is_the_score(tmp_path):
+    for seed in range(10):
+        path, results = random_case(tmp_path, seed)
+        rows, whole = (
+            evaluation.class_metrics(path, results),
+            evaluation.coco_metrics(path, results),
+        )
+        assert list(rows) == ["class1", "class2", "class3"]
+        for name in ("AP", "AP50"):
+            values = [row[name] for row in rows.values() if row[name] is not None]
+            assert np.mean(values) == pytest.approx(whole[name])
+
+
+def test_scores_of_classes_found_missed_and_absent(tmp_path):
+    objects = [(1, 1, (10, 10, 50, 50)), (1, 2, (80, 80, 50, 50)), (2, 3, (0, 0, 40, 40), True)]
+    path = truth_file(tmp_path, objects, categories=(1, 2, 3))
+    found = [result(1, 1, (10, 10, 50, 50), 0.9), result(1, 2, (10, 10, 50, 50), 0.8)]
+    assert evaluation.class_metrics(path, found) == {
+        "class1": {"AP": pytest.approx(1), "AP50": pytest.approx(1), "objects": 1},
+        "class2": {"AP": 0, "AP50": 0, "objects": 1},
+        "class3": {"AP": None, "AP50": None, "objects": 0},
+    }
+    nothing = evaluation.class_metrics(path, [])
+    assert [row["AP"] for row in nothing.values()] == [0, 0, None]
+
+
 def test_coco_has_no_number_where_there_is_nothing_to_find(tmp_path):
     # 20 x 20 pixels is small; 50 x 50 is medium.
     path = truth_file(tmp_path, [(1, 1, (10, 10, 50, 50)), (2, 1, (10, 10, 20, 20), True)])
@@ -145,7 +171,22 @@ def test_evaluate_writes_what_the_lesson_shows(trained, tiny_dataset, tiny_recor
     results = json.loads((folder / "SSD.detections.json").read_text())
     matches = evaluation.match(tiny_records / "val.json", results)
     assert row["errors"] == evaluation.errors_by_kind(matches, 0.3)
+    assert row["classes"]["camera"]["AP"] == pytest.approx(row["AP"])
     assert read_manifest(folder)["counts"] == {"models": 1, "images": 8}
+    held_out = json.loads((tiny_records / "val.json").read_text())
+    three = held_out | {"images": held_out["images"][:3]}
+    three["annotations"] = [
+        a
+        for a in held_out["annotations"]
+        if a["image_id"] in {image["id"] for image in three["images"]}
+    ]
+    other = tmp_path / "records"
+    other.mkdir()
+    (other / "test.json").write_text(json.dumps(three))
+    tested = evaluation.evaluate(other, tiny_dataset, tmp_path / "test", split="test", **options)
+    assert read_manifest(tested)["counts"] == {"models": 1, "images": 3}
+    with pytest.raises(CourseError, match=r"val.json: missing"):
+        evaluation.evaluate(other, tiny_dataset, tmp_path / "val", **options)
     (folder / "mark").touch()
     evaluation.evaluate(tiny_records, tiny_dataset, folder, **options)
     assert (folder / "mark").exists()

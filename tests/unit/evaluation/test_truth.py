@@ -27,8 +27,12 @@ def test_a_missing_or_broken_truth_is_named(tmp_path):
     with pytest.raises(CourseError, match=r"val.json: missing; lesson 04"):
         evaluation.match(tmp_path / "val.json", [])
     (tmp_path / "val.json").write_text("{")
-    with pytest.raises(CourseError, match=r"val.json: not JSON"):
+    with pytest.raises(CourseError, match=r"val.json: line 1: no JSON"):
         evaluation.sample_images(tmp_path / "val.json", 2)
+    for text in ("[]", "{}", '{"images": 3, "annotations": [], "categories": []}'):
+        (tmp_path / "val.json").write_text(text)
+        with pytest.raises(CourseError, match=r"val.json: no COCO json of images"):
+            evaluation.match(tmp_path / "val.json", [])
 
 
 def test_sampled_frames_come_with_their_boxes(tmp_path):

@@ -1,3 +1,4 @@
+import math
 import re
 
 import pytest
@@ -92,6 +93,18 @@ def test_a_mistyped_key_is_told_the_nearest(ssd, key, nearest):
         ("trainer.optimizer_config.learning_rate.type", 3, "3 is of type int; give str"),
         (f"{OPTIMIZER}.type", "sdg", "'sdg' does not fit here"),
         ("task.model", 3, "is a group; set one of its keys: task.model.anchor.anchor_size"),
+        ("trainer.train_steps", None, "None; give int, such as"),
+        ("task.model.input_size", None, "None; give list, such as [768, 1280, 3]"),
+        ("task.model.input_size", ["a", 4, 3], "'a' is of type str; give int"),
+        ("task.model.anchor.aspect_ratios", [1.0, "2"], "'2' is of type str; give float"),
+        ("task.model.anchor.aspect_ratios", [1.0, math.inf], "[1.0, inf]; give a number that is"),
+        ("task.model.anchor.anchor_size", math.nan, "nan; give a number that is one"),
+        ("task.train_data.input_path", [3], "[3]: 3 is of type int; give str"),
+        ("task.init_checkpoint", 3, "3 is of type int; give str"),
+        # Where nothing stands yet, the declared type counts.
+        (f"{RATE}.cosine.initial_learning_rate", "4e-3", "'4e-3' is of type str; give float, such"),
+        (f"{RATE}.cosine.initial_learning_rate", "nan", "'nan' is of type str; give float"),
+        (f"{RATE}.cosine.initial_learning_rate", math.inf, "inf; give a number that is one"),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused(ssd, key, value, fault):
@@ -101,13 +114,15 @@ def test_a_value_that_does_not_fit_is_refused(ssd, key, value, fault):
     assert "\n" not in str(error.value)
 
 
-def test_a_whole_number_does_for_a_fraction_and_none_for_anything(ssd):
+def test_a_whole_number_does_for_a_fraction_and_none_where_it_may_stand(ssd):
     config = models.edit(
         ssd,
         {"task.losses.l2_weight_decay": 1, "task.init_checkpoint_modules": ["backbone"]},
     )
     assert config.task.losses.l2_weight_decay == 1
-    assert models.edit(ssd, {"task.losses.l2_weight_decay": None})
+    assert models.edit(ssd, {"task.init_checkpoint": None, f"{PARSER}.aug_rand_jpeg": None})
+    with pytest.raises(CourseError, match="l2_weight_decay: None; give float"):
+        models.edit(ssd, {"task.losses.l2_weight_decay": None})
 
 
 def test_a_group_may_be_given_as_a_mapping_and_is_as_strict(ssd):
@@ -215,7 +230,14 @@ def test_each_explained_key_exists(presets):
     [
         ("train_steps: 40", "train_step: 40", r"train_step' does not exist.*trainer.train_steps"),
         ("train_steps: 40", "train_steps: many", r"train_steps: 'many' is of type str; give int"),
-        ("train_steps: 40", "train_steps: [", r"not YAML: .*line \d+"),
+        ("train_steps: 40", "train_steps: [", r"line \d+: not YAML"),
+        ("train_steps: 40", "train_steps: 40\n  train_steps: 50", "'train_steps' stands twice"),
+        ("train_steps: 40", "train_steps: 2020-13-45", "line .*'2020-13-45' is no date or number"),
+        ("train_steps: 40", "train_steps: " + 5000 * "9", "'9999.* is no date or number"),
+        (r"initial_learning_rate: .*", "initial_learning_rate: 4e-3", "give float, such as 0.004"),
+        (r"initial_learning_rate: .*", "initial_learning_rate: .inf", "inf; give a number that is"),
+        (r"anchor:\n(      .*\n)+", "anchor: 3\n", "task.model.anchor is a group"),
+        (r"anchor:\n(      .*\n)+", "anchor:\n", "task.model.anchor is a group"),
         ("type: linear", "type: lineal", r"warmup.type: 'lineal' does not fit"),
         (r"(?s).*", "runtime: 3", "has no 'task'"),
         (r"(?s).*", "task: 3", "has no 'task'"),
@@ -233,8 +255,18 @@ def test_a_missing_or_foreign_file_is_named(tmp_path):
     with pytest.raises(CourseError, match=r"a.yaml: missing; run lesson 05"):
         models.load_config(tmp_path / "a.yaml")
     (tmp_path / "b.yaml").write_bytes(b"task: \xff")
-    with pytest.raises(CourseError, match=r"b.yaml: not YAML"):
+    with pytest.raises(CourseError, match=r"b.yaml: line 1: not UTF-8"):
         models.load_config(tmp_path / "b.yaml")
+    with pytest.raises(CourseError, match=r"a folder, where a file is needed"):
+        models.load_config(tmp_path)
+    with pytest.raises(CourseError, match=r"c.yaml: missing"):
+        models.load_config(tmp_path / "b.yaml" / "c.yaml")
+
+
+def test_a_config_that_names_no_anchors_has_those_of_its_experiment(ready, tmp_path):
+    pattern = r"    anchor:\n(      .*\n)+"
+    config = models.load_config(write_like(ready, tmp_path / "a.yaml", pattern, ""))
+    assert config.task.model.anchor.num_scales == 3
 
 
 def test_configs_are_written_once_per_content(ready, tiny_records, tmp_path):

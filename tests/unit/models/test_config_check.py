@@ -62,6 +62,7 @@ def refused(config, changes, fault):
         ({"task.model.num_classes": 3}, r"num_classes: 3; .*go up to 1, and some have .*give 2"),
         ({"task.model.min_level": 1}, r"min_level: 1; a resnet gives none below 2"),
         ({"task.model.min_level": 7}, r"min_level: 7; task.model.max_level is 6"),
+        ({"task.model.max_level": 2_000_000}, r"max_level: 2000000; an input of .* no such level"),
         ({"task.model.min_level": 6}, r"min_level: 6; a resnet gives none above 5"),
         ({"task.model.decoder.type": "identity"}, r"max_level: 6; .* none above 5; .*decoder"),
         ({"task.model.backbone.type": "spinenet"}, r"3 to 6; it has its own, 3 to 7; set task"),

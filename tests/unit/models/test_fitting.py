@@ -1,4 +1,5 @@
 import json
+import math
 import shutil
 
 import pytest
@@ -85,6 +86,11 @@ def test_a_budget_of_none_keeps_what_is_there(ready):
         ({"train_steps": 0}, r"train_steps: 0; give 1 or more"),
         ({"train_steps": -5}, r"train_steps: -5; give 1 or more"),
         ({"learning_rate": 0}, r"learning_rate: 0; give a rate above 0"),
+        ({"learning_rate": math.nan}, r"initial_learning_rate: nan; give a number that is one"),
+        ({"learning_rate": math.inf}, r"initial_learning_rate: inf; give a number that is one"),
+        ({"learning_rate": "0.1"}, r"'0.1' is of type str; give float, such as 0.1"),
+        ({"train_steps": "40"}, r"train_steps: '40' is of type str; give int"),
+        ({"batch_size": 2.5}, r"global_batch_size: 2.5 is of type float; give int"),
     ],
 )
 def test_a_budget_of_nothing_is_refused(ready, budget, fault):
