@@ -10,7 +10,8 @@ from helpers.annotations.pictures import Pictures
 from helpers.annotations.reading import around, bad_line, box_near, label_of, number
 from helpers.annotations.remarks import Note, Remark
 from helpers.common.errors import CourseError
-from helpers.common.files import read_text, read_yaml, write_text
+from helpers.common.files import read_text, write_text
+from helpers.common.yaml_files import read_yaml
 
 CLASS_FILES = ("classes.txt", "_darknet.labels", "obj.names")
 # Class and box, or class and polygon.
@@ -236,7 +237,7 @@ def _names_in(file: Path) -> dict[int, str] | None:
 
 def _names_in_yaml(file: Path) -> dict[int, str] | None:
     """The classes that a data.yaml lists; None for one that lists none."""
-    data = read_yaml(file)
+    data = read_yaml(file, words=True)
     names = data.get("names") if isinstance(data, dict) else None
     if not names and not isinstance(names, str):
         return None

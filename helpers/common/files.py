@@ -81,30 +81,6 @@ def read_json(path: Path | str, open_=open) -> Any:
         raise CourseError(f"{path}: no JSON that can be read; write it again") from None
 
 
-def read_yaml(path: Path | str) -> Any:
-    """What a YAML file holds, every scalar as a word: a class may be called "no" or "1".
-
-    CourseError with the line where it is no YAML, and for what only attacks have: anchors that are
-    used again (a few lines of them unfold to gigabytes), and nesting of a hundred levels.
-    """
-    import yaml
-
-    text = read_text(path)
-    depth = 0
-    try:
-        for event in yaml.parse(text, Loader=yaml.BaseLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent)
-            depth -= isinstance(event, yaml.CollectionEndEvent)
-            if isinstance(event, yaml.AliasEvent) or depth > 100:
-                where = f"line {event.start_mark.line + 1}"
-                raise CourseError(f"{path}: {where}: aliases or deep nesting; write it out plainly")
-        return yaml.load(text, Loader=yaml.BaseLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1}: " if mark else ""
-        raise CourseError(f"{path}: {line}no YAML; correct it or delete the file") from None
-
-
 def read_xml(path: Path | str, open_=open) -> Any:
     """The root element of an XML file, entities not resolved; CourseError where it is no XML."""
     from defusedxml import DefusedXmlException

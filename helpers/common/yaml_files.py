@@ -8,8 +8,10 @@ from helpers.common.errors import CourseError
 from helpers.common.files import read_text
 
 
-def read_yaml(path: Path | str) -> Any:
+def read_yaml(path: Path | str, *, words: bool = False) -> Any:
     """What a YAML file holds: dicts, lists, texts, numbers, dates.
+
+    With `words` every scalar is a text: a class may be called "no" or "1".
 
     Raises:
         CourseError: as `read_text`; no YAML; a key that stands twice; an alias (a few lines of
@@ -19,7 +21,7 @@ def read_yaml(path: Path | str) -> Any:
 
     text = read_text(path)
     try:
-        return yaml.load(text, _strict_loader())
+        return yaml.load(text, _strict_loader(words))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}: " if mark else ""
@@ -28,15 +30,15 @@ def read_yaml(path: Path | str) -> Any:
         line = " ".join(str(error).split())
         raise CourseError(f"{path}: not YAML ({line}); correct it") from None
     except RecursionError:
-        raise CourseError(f"{path}: not YAML that can be read (too many levels)") from None
+        raise CourseError(f"{path}: not YAML (too many levels); write it plainly") from None
 
 
 @cache
-def _strict_loader() -> type:
+def _strict_loader(words: bool) -> type:
     import yaml
     from yaml.constructor import ConstructorError
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.BaseLoader if words else yaml.SafeLoader):  # type: ignore[misc]
         def compose_node(self, parent, index):
             if self.check_event(yaml.AliasEvent):
                 mark = self.peek_event().start_mark

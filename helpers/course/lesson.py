@@ -53,6 +53,10 @@ class Lesson:
         """Return the path of the workspace's folder `name`, such as "02_frames"; made by you."""
         return self.workspace / name
 
+    def has(self, name: str) -> bool:
+        """Whether an earlier lesson's finished folder, such as "06_ssd", is there."""
+        return (self.folder(name) / MANIFEST).is_file()
+
     def need(self, name: str) -> Path:
         """Return the path of an earlier lesson's finished folder, such as "04_records".
 

@@ -9,7 +9,8 @@ from helpers.annotations.folders import SPLITS
 from helpers.annotations.pictures import Pictures
 from helpers.annotations.remarks import Note, Remark
 from helpers.common.errors import CourseError
-from helpers.common.files import read_text, read_yaml
+from helpers.common.files import read_text
+from helpers.common.yaml_files import read_yaml
 from helpers.footage.sides import Found, listed, side_in
 
 
@@ -35,7 +36,7 @@ def of_yaml(path: Path, files: Sequence[Path], pictures: Pictures) -> Found:
         if file.suffix.lower() not in (".yaml", ".yml"):
             continue
         try:
-            data = read_yaml(file)
+            data = read_yaml(file, words=True)
         except CourseError:
             continue  # no YAML: the readers of annotations remark on it
         if not isinstance(data, dict):

@@ -13,10 +13,10 @@ from helpers.annotations.remarks import Note
 from helpers.common.errors import CourseError
 from helpers.common.files import read_csv
 from helpers.footage.author_lists import of_lists, of_yaml
-from helpers.footage.sides import SIDES, Found, listed, side_in, sides_of
+from helpers.footage.sides import SIDES, Found, listed, side_in, sides_of, sides_of_stems
 
 # Formats with a file for each picture.
-FILE_FOR_EACH = {"voc", "yolo", "labelme", "oidv4"}
+FILE_FOR_EACH = {"voc", "yolo", "labelme", "oidv4", "supervisely", "kitti", "visdrone"}
 
 
 class AuthorSplit(NamedTuple):
@@ -54,7 +54,8 @@ def find_author_split(
     Looked for, in this order: `split.csv` (image,split) in the folder itself; lists in
     `ImageSets`; folders that are named after the sides, at any level; what data.yaml names; lists
     such as train.txt; annotation files such as train_labels.csv or instances_val2017.json, or
-    their folders. The sides may be called train, val, valid, validation and test. Where there are
+    their folders; beside annotations_test.csv, annotations.csv is the training. The sides may be
+    called train, val, valid, validation and test. Where there are
     two, train and test, the latter becomes the validation. A side without any annotation is none.
 
     Args:
@@ -172,13 +173,9 @@ def _of_named_files(seen: Survey) -> Found:
 
     A file for each picture is named after the picture, and says nothing of sides.
     """
-    named = {
-        file: side
-        for kind, files in seen.files.items()
-        if kind not in FILE_FOR_EACH
-        for file in files
-        if (side := side_in(file.stem, among=None))
-    }
+    files = [f for kind, its in seen.files.items() if kind not in FILE_FOR_EACH for f in its]
+    sides = sides_of_stems(file.stem for file in files)
+    named = {file: sides[file.stem] for file in files if file.stem in sides}
     members: dict[str, set[str]] = defaultdict(set)
     if len(set(named.values())) > 1:
         for file, side in named.items():

@@ -49,6 +49,21 @@ def sides_of(folders: Iterable[str]) -> dict[str, str]:
     }
 
 
+def sides_of_stems(stems: Iterable[str]) -> dict[str, str]:
+    """Stem of an annotation file -> side, of those that stand for one: train_labels, val2017.
+
+    Beside annotations_test or val_annotations, annotations is for training.
+    """
+    parted = {stem: _parted(stem) for stem in stems}
+    held_out = {others for side, others in parted.values() if side in ("val", "test")}
+    trained = {others for side, others in parted.values() if side == "train"}
+    return {
+        stem: side or "train"
+        for stem, (side, others) in parted.items()
+        if side or others in held_out - trained
+    }
+
+
 def _parted(name: str) -> tuple[str | None, tuple[str, ...]]:
     """The side in a name, if there is just one, and the other words of it, but years."""
     words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", name)]
@@ -59,6 +74,6 @@ def _parted(name: str) -> tuple[str | None, tuple[str, ...]]:
 
 def listed(names: Set[str]) -> str:
     """Names in the order of their sides: "train, valid and test"."""
-    sides = {name: side_in(Path(name).stem, among=None) or "test" for name in names}
+    sides = {name: side_in(Path(name).stem, among=None) or "train" for name in names}
     order = sorted(names, key=lambda name: (SPLITS.index(sides[name]), name))
     return " and ".join(filter(None, (", ".join(order[:-1]), *order[-1:])))

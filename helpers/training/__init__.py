@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = exports(
         "snapshots": "read_snapshots",
         "finetuning": "load_pretrained restored_table two_stage",
         "augmentation": "old_augmentation_options preview_augmentation set_augmentation",
-        "batch_size": "probe_batch_sizes",
+        "batch_size": "probe_advice probe_batch_sizes",
         "planted": "CROP_SIDE PLANTED_FAULTS object_crops plant_fault train_on_faults",
         "evaluator": "EVALUATION finished_checkpoints",
         "launcher": "launch",

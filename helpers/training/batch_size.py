@@ -98,10 +98,34 @@ def probe_batch_sizes(
     return rows
 
 
+def probe_advice(rows: list[dict], seconds: float) -> str:
+    """Return a line that says why a probe ended, and what to do about it.
+
+    Args:
+        rows: of `probe_batch_sizes`, one at least.
+        seconds: that it had.
+    """
+    *before, last = rows
+    largest = f"{before[-1]['batch']} images fit" if before else "nothing was measured"
+    if last["outcome"] == LATE:
+        return (
+            f"After {seconds:g} seconds there was no time left for a batch of {last['batch']} "
+            f"({largest}): the machine is slow, or busy with something else. To know more, close "
+            f"other programs or set probe_seconds = {3 * seconds:g}."
+        )
+    if last["outcome"] == FULL:
+        fix = "take that" if before else "take a preset with a smaller input"
+        return f"A batch of {last['batch']} needs more memory than is free; {largest}, {fix}."
+    if last["outcome"] == NO_FASTER:
+        return f"A batch of {last['batch']} is hardly faster than half of it; both fit."
+    return f"A batch of {last['batch']} fits, the largest that was tried."
+
+
 def _watch(child: subprocess.Popen, written: Path, limit: float, deadline: float) -> str | None:
     """Wait for the child; FULL or LATE when it takes too much, None when it ended."""
     import psutil
-    from tqdm.auto import tqdm
+
+    from helpers.common.progress import tqdm
 
     process = psutil.Process(child.pid)
     with tqdm(desc="batch sizes", unit="size") as bar:

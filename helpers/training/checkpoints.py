@@ -1,7 +1,9 @@
 """The folder of a training: what a later call resumes from, and the best checkpoint."""
 
+import contextlib
 import math
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from helpers import models
@@ -39,6 +41,21 @@ def claim_folder(folder: Path, config) -> None:
         models.save_config(config, path)
 
 
+@contextlib.contextmanager
+def _damage_explained(folder: Path, then: str) -> Iterator[None]:
+    """Turn what TensorFlow raises about the checkpoints in `folder` into a CourseError."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except (tf.errors.OpError, ValueError, LookupError, RuntimeError) as error:
+        line = " ".join(str(error).split())[:120]
+        raise CourseError(
+            f"{folder}: the checkpoint is damaged ({line}); delete this folder, and run again: "
+            f"training then {then}"
+        ) from None
+
+
 def latest_checkpoint(folder: Path) -> str | None:
     """Return the path of the last checkpoint of a training's folder; None without any."""
     import tensorflow as tf
@@ -68,14 +85,15 @@ class Checkpoints:
     def restore(self) -> bool:
         """Put the last checkpoint into the state; False where there is none.
 
-        Raises CourseError when another worker finds another one.
+        Raises CourseError when it is damaged, or another worker finds another one.
         """
         import tensorflow as tf
 
         latest = latest_checkpoint(self.folder)
         if latest:
-            # Partial: a training that is over never asks for the optimizer's part.
-            self._all.restore(latest).expect_partial()
+            with _damage_explained(self.folder / CHECKPOINTS, "trains from the start"):
+                # Partial: a training that is over never asks for the optimizer's part.
+                self._all.restore(latest).expect_partial()
         step = self.state.step
         if cluster.total(step) != step * cluster.count(tf.distribute.get_strategy()):
             raise CourseError(
@@ -117,7 +135,8 @@ class Checkpoints:
         path = self.folder / BEST / f"ckpt-{best['step']}"
         if best["step"] == last or not path.with_suffix(".index").is_file():
             return last
-        self._weights.read(str(path)).expect_partial()
+        with _damage_explained(self.folder / BEST, "ends with the weights of the last step"):
+            self._weights.read(str(path)).expect_partial()
         print(
             f"{self.folder.name}: step {best['step']} was the best (score {best['score']:.3f}); "
             f"its weights are kept, not those of step {last}, the last."

@@ -4,24 +4,47 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from helpers.common.errors import CourseError
 from helpers.common.files import read_csv, write_csv
 
 HISTORY = "history.csv"
+_ADVICE = "correct it, or delete the file: only the curve up to now is lost"
 
 
 def read_history(folder: Path) -> list[dict]:
-    """Return the rows of <folder>/history.csv (empty when there is none)."""
-    return read_rows(Path(folder) / HISTORY)
+    """Return the rows of <folder>/history.csv (empty when there is none).
+
+    Raises CourseError as `read_rows`, and for a row without a loss.
+    """
+    path = Path(folder) / HISTORY
+    rows = read_rows(path)
+    for row in rows:
+        if "total_loss" not in row:
+            raise CourseError(f"{path}: step {row['step']}: no total_loss; {_ADVICE}")
+    return rows
 
 
 def read_rows(path: Path) -> list[dict]:
-    """Return the rows that `write_rows` wrote: numbers by name, none where the field is empty."""
+    """Return the rows that `write_rows` wrote: numbers by name, none where the field is empty.
+
+    Raises CourseError for a file that is no such table, and for a value that is no number.
+    """
     if not path.is_file():
         return []
-    return [
-        {name: (int if name == "step" else float)(value) for name, value in row.items() if value}
-        for row in read_csv(path, ["step"])
-    ]
+    rows = []
+    for number, texts in enumerate(read_csv(path, ["step"]), 1):
+        row = {}
+        for name, text in texts.items():
+            if not text and name != "step":
+                continue
+            try:
+                row[name] = int(text) if name == "step" else float(text)
+            except ValueError:
+                raise CourseError(
+                    f"{path}: row {number}: {name}: {text[:40]!r} is no number; {_ADVICE}"
+                ) from None
+        rows.append(row)
+    return rows
 
 
 def write_rows(path: Path, rows: list[dict]) -> None:

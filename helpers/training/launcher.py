@@ -147,7 +147,7 @@ def _follow(
     crew: Sequence[_Child], name: str, start_evaluator: Callable[[], _Child] | None
 ) -> None:
     """Show the training's progress until it ends, and wait until its last checkpoint is scored."""
-    from tqdm.auto import tqdm
+    from helpers.common.progress import tqdm
 
     evaluator = None
     with tqdm(desc=name, unit="step") as bar:

@@ -40,7 +40,9 @@ def train(
 ) -> tuple[Detector, list[dict]]:
     """Train `config`, from the last checkpoint on when there is one.
 
-    Ctrl-C (the stop button in Jupyter) saves a checkpoint and returns what there is.
+    Ctrl-C (the stop button in Jupyter) saves a checkpoint, so that a later call goes on, and ends
+    with the detector that there is: the best so far, or before any score the one of this step. Its
+    manifest says `stopped_at`, the step.
 
     On a CPU, a training that was stopped or killed ends with the weights of one that never was:
     checkpoints hold weights and optimizer, and the images that come next, their augmentation and a
@@ -125,6 +127,7 @@ def train(
             state, checkpoints, detector, snapshots, evaluate, evaluate_every or total
         )
         reports = Reports(state, history, place, folder.name if chief else None, on_report)
+        stopped = False
         try:
             with reports:
                 evaluations.catch_up(history, reports)
@@ -139,17 +142,18 @@ def train(
                     checkpoint_every=checkpoint_every,
                 )
         except KeyboardInterrupt:
+            stopped = True
+            if state.step > max([first, *(row["step"] for row in history)]):
+                history.append(reports.measure(state.step))
             checkpoints.save(history)
-            state.finish()
-            print(f"Stopped after step {state.step}; run again to resume.")
-            return detector, history
-        if on_report and state.step == first:
+            print(f"{folder.name}: stopped at step {state.step} of {total}; run again to go on.")
+        if on_report and state.step == first and not stopped:
             on_report(history)
-        if state.step < total:
+        if state.step < total and not stopped:
             print(f"{folder.name}: no better score in {patience} evaluations: stopped early.")
         best = checkpoints.restore_best(history)
         state.finish()
-        _save(detector, place, state, best)
+        _save(detector, place, state, best, stopped)
     return detector, history
 
 
@@ -201,7 +205,9 @@ def _read_labels(label_map: Path, config) -> dict[int, str]:
     return labels
 
 
-def _save(detector: Detector, place: Path, state: TrainState, best: int | None) -> None:
+def _save(
+    detector: Detector, place: Path, state: TrainState, best: int | None, stopped: bool
+) -> None:
     """Write the detector, and the manifest that declares its folder whole."""
     save_detector(detector, place)
     # Of the numbers, not of the file: layers of a second model in one session get other names.
@@ -209,7 +215,11 @@ def _save(detector: Detector, place: Path, state: TrainState, best: int | None) 
     config, steps = state.config, state.step
     parts = {"config": fingerprint_of(config.as_dict()), "weights": weights.hexdigest()[:16]}
     counts = {"steps": steps, "images": steps * config.task.train_data.global_batch_size}
-    write_manifest(place, "train", parts, {}, counts | ({"best_step": best} if best else {}))
+    if best:
+        counts["best_step"] = best
+    if stopped and steps < config.trainer.train_steps:
+        counts |= {"steps": config.trainer.train_steps, "stopped_at": steps}
+    write_manifest(place, "train", parts, {}, counts)
 
 
 @contextlib.contextmanager

@@ -145,7 +145,8 @@ def train_on_faults(
     """
     import tensorflow as tf
     import tf_keras
-    from tqdm.auto import tqdm
+
+    from helpers.common.progress import tqdm
 
     config = _config(crops, folder, steps, seed)
     tf_keras.utils.set_random_seed(seed)
@@ -206,7 +207,8 @@ def _config(crops: Sequence[Message], folder: Path, steps: int, seed: int):
             "task.train_data.parser.aug_scale_min": 1.0,
             "task.train_data.parser.aug_scale_max": 1.0,
             "task.validation_data.input_path": str(folder / "crops.tfrecord"),
-            "task.validation_data.global_batch_size": 1,
+            # Else a last batch that is not full is dropped: of a few crops, all.
+            "task.validation_data.drop_remainder": False,
         },
     )
     return models.with_budget(config, train_steps=steps, batch_size=8, learning_rate=0.004)

@@ -31,7 +31,8 @@ class Reports:
         on_report: Callable[[list[dict]], None] | None,
     ):
         import tensorflow as tf
-        from tqdm.auto import tqdm
+
+        from helpers.common.progress import tqdm
 
         self.state, self.history, self.on_report = state, history, on_report
         self._seconds = history[-1]["seconds"] if history else 0.0

@@ -299,6 +299,22 @@ def test_setup_is_repeated_for_another_python(checkout, fake_python):
     assert log(checkout).strip() == "-c"
 
 
+def test_the_lab_lets_root_in_and_its_terminals_keep_the_path(checkout, fake_python):
+    done = make("lab", f"PYTHON={fake_python}", folder=checkout, SHELL="/bin/zsh")
+    assert done.returncode == 0, done.stderr
+    command = log(checkout).splitlines()[-1]
+    assert command.startswith("-m jupyterlab ")
+    assert ("--allow-root" in command) == (os.geteuid() == 0)
+    assert "terminado_settings=shell_command=['/bin/zsh'] " in command
+    recipe = make("-n", "lab").stdout
+    assert f'PATH="{ROOT}/.venv/bin:$PATH" exec .venv/bin/python -m jupyterlab' in recipe
+
+
+def test_the_image_opens_the_lab_as_make_does():
+    for option in re.findall(r"--(?:LanguageServer|FileContents)\S+", MAKEFILE):
+        assert f'"--{option[2:]}"' in DOCKERFILE
+
+
 def test_a_setup_that_failed_starts_over(checkout, fake_python):
     (checkout / "offline").touch()
     failed = make("course", f"PYTHON={fake_python}", folder=checkout)

@@ -358,7 +358,7 @@ def test_more_wrong_input(export, tmp_path):
         formats.read_annotations(folder)
     (folder / "classes.txt").unlink()
     (folder / "data.yaml").write_text("train: images\nnames: [cat\n")
-    with pytest.raises(CourseError, match=r"data.yaml: line \d: no YAML"):
+    with pytest.raises(CourseError, match=r"data.yaml: line \d: not YAML"):
         formats.read_annotations(folder)
     (folder / "data.yaml").write_text("names: cat\n")
     with pytest.raises(CourseError, match=r"data.yaml: names 'cat'.* write them as a list"):

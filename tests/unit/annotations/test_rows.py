@@ -242,9 +242,9 @@ def test_class_names_in_any_notation(read, names):
 @pytest.mark.parametrize(
     ("names", "says"),
     [
-        ("a: &a [x, x]\nb: &b [*a, *a]\nnames: *b\n", "data.yaml: line 2: aliases or deep"),
-        ("names: " + "[" * 5000, "data.yaml: line 1: aliases or deep nesting"),
-        ("names: [cat\n", "data.yaml: line 2: no YAML"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nnames: *b\n", "data.yaml: line 2: not YAML (an alias"),
+        ("names: " + "[" * 5000, "data.yaml: not YAML"),
+        ("names: [cat\n", "data.yaml: line 2: not YAML"),
         ("names: cat\n", "data.yaml: names 'cat', so nothing says"),
         (f"names: {{{'9' * 900}: cat}}\n", "data.yaml: names {'9999"),
         ("names: [cat, '']\n", "data.yaml: name of class 1 is empty, so nothing says"),

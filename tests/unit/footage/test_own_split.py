@@ -173,6 +173,8 @@ def test_a_list_with_names_of_no_picture_is_remarked_on(tmp_path, out, capsys):
         ("tfod_csv", ("train_labels.csv", "test_labels.csv")),
         ("coco", ("instances_train2017.json", "instances_val2017.json")),
         ("coco", ("train.json", "test.json")),
+        ("tfod_csv", ("annotations.csv", "annotations_test.csv")),
+        ("tfod_csv", ("labels/boxes.csv", "labels/val_boxes.csv")),
         ("vott_csv", ("cats/Train-export.csv", "cats/Valid-export.csv")),
         ("voc", ("train/Annotations", "val/Annotations")),
     ],
@@ -195,6 +197,15 @@ def test_tables_named_after_the_sides_beside_the_xml_they_were_made_from(tmp_pat
         write_annotations(found, own / f"data/{side}_labels.csv", "tfod_csv")
     own_folder(own, out)
     assert sides(out) == {"train": SIX[:4], "val": SIX[4:]}
+
+
+def test_a_table_of_another_name_does_not_become_the_training(tmp_path, out):
+    own = annotated(tmp_path / "own", [f"images/{name}" for name in SIX])
+    for name, its in (("faces", SIX[:4]), ("cars_test", SIX[4:])):
+        found = [Annotation(f"{stem}.jpg", 32, 24, (BOX,)) for stem in its]
+        write_annotations(found, own / f"{name}.csv", "tfod_csv")
+    own_folder(own, out)
+    assert sides(out) is None
 
 
 def test_a_side_without_annotations_is_none(tmp_path, out):

@@ -84,6 +84,15 @@ def test_boxes_are_drawn_in_orange_where_the_object_is(clip, tmp_path):
             assert green == pytest.approx(blue, abs=14)
 
 
+def test_boxes_are_dashed_as_all_guesses_are(clip, tmp_path):
+    annotate_video(clip, tmp_path / "a", detect=Stub(), threshold=0.5)
+    frame = next(iter(video.read_frames(tmp_path / "a" / "annotated.mp4"))).astype(int)
+    edge = frame[62:138, 99:102].mean(axis=1)
+    drawn = edge[:, 1] - edge[:, 2] > 30
+    assert 0.3 < drawn.mean() < 0.9
+    assert (drawn[1:] != drawn[:-1]).sum() >= 6
+
+
 def test_the_threshold_goes_to_the_detector_and_the_list(clip, tmp_path):
     stub = Stub()
     annotate_video(clip, tmp_path / "a", detect=stub, threshold=0.5)

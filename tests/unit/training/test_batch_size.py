@@ -1,5 +1,6 @@
 """The probe ends with a row that says why, whatever happens to its child."""
 
+import re
 import threading
 import time
 
@@ -91,3 +92,19 @@ def test_sizes_that_make_no_sense(tiny_config):
 def test_figure_needs_a_size_that_fits(capsys):
     plots.batch_probe([{"batch": 1, "outcome": batch_size.FULL}], caption="Speed and memory.")
     assert "nothing to show" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        ([(2, batch_size.LATE)], r"for a batch of 2 \(nothing was measured\): .* = 9\.$"),
+        ([(2, batch_size.FITS), (4, batch_size.LATE)], r"batch of 4 \(2 images fit\)"),
+        ([(2, batch_size.FITS), (4, batch_size.FULL)], r"4 needs more memory .* 2 images fit"),
+        ([(1, batch_size.FULL)], r"nothing was measured, take a preset with a smaller input"),
+        ([(2, batch_size.FITS), (4, batch_size.NO_FASTER)], r"4 is hardly faster"),
+        ([(256, batch_size.FITS)], r"256 fits, the largest"),
+    ],
+)
+def test_the_end_of_a_probe_is_explained(rows, line):
+    rows = [{"batch": size, "outcome": outcome} for size, outcome in rows]
+    assert re.search(line, batch_size.probe_advice(rows, 3))

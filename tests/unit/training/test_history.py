@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from helpers.common.errors import CourseError
 from helpers.training.history import (
     best_row,
     best_scored,
@@ -11,6 +12,7 @@ from helpers.training.history import (
     with_score,
     write_rows,
 )
+from helpers.training.snapshots import read_snapshots
 
 
 def test_there_is_no_history_before_the_first_report(tmp_path):
@@ -28,6 +30,33 @@ def test_rows_are_read_as_they_were_written(tmp_path):
 def test_a_training_that_stops_before_its_first_report_can_be_read(tmp_path):
     write_rows(tmp_path / "history.csv", [])
     assert read_history(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("step,total_loss\nx,1\n", "row 1: step: 'x' is no number; correct it, or delete the file"),
+        ("step,total_loss\n1,1\n2,much\n", "row 2: total_loss: 'much' is no number"),
+        ("step,total_loss\n,1\n", "row 1: step: '' is no number"),
+        ("step,total_loss\n5,\n", "step 5: no total_loss; correct it"),
+        ("step,total_loss\n1,2\n2\n", "line 3: not 2 cells"),
+        ("loss\n1\n", "no column 'step'"),
+    ],
+)
+def test_a_damaged_history_is_one_line(tmp_path, text, said):
+    (tmp_path / "history.csv").write_text(text)
+    with pytest.raises(CourseError) as caught:
+        read_history(tmp_path)
+    assert f"history.csv: {said}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[1]", '{"step": 1}', '[{"step": 1}]', '[{"step": 1, "found": [[1, 2]]}]']
+)
+def test_damaged_snapshots_are_one_line(tmp_path, text):
+    (tmp_path / "snapshots.json").write_text(text)
+    with pytest.raises(CourseError, match=r"snapshots\.json: (line 1: no JSON|not as training)"):
+        read_snapshots(tmp_path)
 
 
 def rows_of(*scores) -> list[dict]:

@@ -34,9 +34,100 @@ def test_a_stopped_training_returns_and_keeps_what_there_is(trained):
     assert [row["step"] for row in trained.after_stop["history"]] == [
         row["step"] for row in trained.first
     ]
-    # No weights and no manifest: nothing takes it for a finished detector.
-    files = ["checkpoints", "events", "history.csv", "training.yaml"]
-    assert trained.after_stop["files"] == files
+    files = set(trained.after_stop["files"])
+    assert {WEIGHTS, CONFIG, LABEL_MAP, "manifest.json", "checkpoints", "history.csv"} <= files
+
+
+def test_a_stop_leaves_the_best_detector_so_far_and_says_where(
+    tiny_config, tiny_records, tmp_path, capsys
+):
+    folder, seen = tmp_path / "06_ssd", []
+    options = {"label_map": tiny_records / "label_map.pbtxt", "evaluate_every": 2}
+
+    def score(detector):
+        seen.append(weights_of(detector))
+        return {"AP": 1 / len(seen)}
+
+    def stop(history):
+        if history[-1]["step"] == 5:
+            raise KeyboardInterrupt
+
+    config = tiny_config(steps=6)
+    detector, history = train(
+        config, folder, evaluate=score, on_report=stop, report_every=1, **options
+    )
+    said = capsys.readouterr().out
+    assert "06_ssd: stopped at step 5 of 6; run again to go on." in said
+    assert "step 2 was the best" in said
+    assert [row["step"] for row in history] == [1, 2, 3, 4, 5]
+    counts = {"steps": 6, "stopped_at": 5, "images": 20, "best_step": 2}
+    assert read_manifest(folder)["counts"] == counts
+    for stored in (detector, load_detector(folder)):
+        for one, other in zip(weights_of(stored), seen[0], strict=True):
+            np.testing.assert_array_equal(one, other)
+    # It goes on from step 5, not from the weights that it delivered.
+    _, history = train(config, folder, evaluate=score, report_every=1, **options)
+    assert "resumes after step 5 of 6" in capsys.readouterr().out
+    assert [row["step"] for row in history] == [1, 2, 3, 4, 5, 6]
+    assert "stopped_at" not in read_manifest(folder)["counts"]
+
+
+def test_a_stop_between_two_reports_adds_its_row(tiny_config, tiny_records, tmp_path, monkeypatch):
+    steps = []
+
+    def until_the_third(*arguments):
+        for batch in batches.batches_after(*arguments):
+            steps.append(batch)
+            if len(steps) > 3:
+                raise KeyboardInterrupt
+            yield batch
+
+    monkeypatch.setattr(loop, "batches_after", until_the_third)
+    label_map, folder = tiny_records / "label_map.pbtxt", tmp_path / "06_ssd"
+    _, history = train(tiny_config(steps=6), folder, label_map=label_map)
+    assert [row["step"] for row in history] == [3]
+    assert history[0]["total_loss"] > 0
+    assert read_history(folder)[0]["step"] == 3
+    assert read_manifest(folder)["counts"]["stopped_at"] == 3
+
+
+def test_a_stop_before_the_first_step_leaves_a_whole_folder(tiny_config, tiny_records, tmp_path):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    options = {"label_map": tiny_records / "label_map.pbtxt"}
+    folder, picture = tmp_path / "06_ssd", np.zeros((60, 90, 3), np.uint8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.Snapshots, "take", stop)
+        detector, history = train(tiny_config(steps=2), folder, watch=[picture], **options)
+    assert history == read_history(folder) == []
+    assert read_manifest(folder)["counts"] == {"steps": 2, "stopped_at": 0, "images": 0}
+    for one, other in zip(weights_of(detector), weights_of(load_detector(folder)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    _, history = train(tiny_config(steps=2), folder, **options)
+    assert [row["step"] for row in history] == [2]
+
+
+@pytest.mark.parametrize("which", [CHECKPOINTS, BEST])
+def test_a_damaged_checkpoint_is_one_line(which, trained, tmp_path):
+    folder = tmp_path / "06_ssd"
+    shutil.copytree(trained.folder, folder)
+    rows = read_history(folder)
+    rows[-1]["score"] = -1.0  # so that the best is not the last
+    write_rows(folder / HISTORY, rows)
+    (folder / BEST).mkdir(exist_ok=True)
+    for path in (folder / CHECKPOINTS).glob(f"ckpt-{trained.STEPS}.*"):
+        best = path.name.replace(f"-{trained.STEPS}.", f"-{best_row(rows)['step']}.")
+        shutil.copy(path, folder / BEST / best)
+    for path in (folder / which).glob("*.data-*"):
+        path.write_bytes(path.read_bytes()[:999])
+    with pytest.raises(
+        CourseError, match=rf"06_ssd/{which}: the checkpoint is damaged \(.*\); del"
+    ):
+        train(trained.config, folder, label_map=trained.label_map)
+    shutil.rmtree(folder / which)
+    if which == BEST:  # the other one starts over, which takes its time
+        train(trained.config, folder, label_map=trained.label_map)
 
 
 def test_a_stopped_training_resumes_to_the_end(trained):

@@ -66,3 +66,15 @@ def test_trainings_run_on_all_faults_and_differ(crops, tmp_path):
     scoring = {fault: result["scoring"] for fault, result in results.items()}
     assert scoring.pop("source_id is a file name").startswith("StringToNumberOp")
     assert set(scoring.values()) == {"runs"}
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_fewer_crops_than_a_batch_train_and_are_scored(crops, tmp_path, count, monkeypatch):
+    """Of two or nine photos there are as many: a batch of 8 is never full."""
+    some = {"as it should be": None, "labels count from 0": planted._from_zero}
+    monkeypatch.setattr(planted, "PLANTED_FAULTS", some)
+    results = planted.train_on_faults(crops[:count], tmp_path, steps=2)
+    for result in results.values():
+        assert len(result["loss"]) == 2
+        assert result["objects"] == count
+        assert result["scoring"] == "runs"
