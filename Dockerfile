@@ -30,4 +30,5 @@ RUN pip install --no-cache-dir --no-deps --no-build-isolation --editable . \
 EXPOSE 8888
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8888/api', timeout=4)"]
-CMD ["python", "-m", "jupyterlab", "--ip=0.0.0.0", "--port=8888", "--no-browser", "--ServerApp.root_dir=.", "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb"]
+# bash without -l: a login shell would lose this PATH, and with it papermill and tensorboard.
+CMD ["python", "-m", "jupyterlab", "--ip=0.0.0.0", "--port=8888", "--no-browser", "--ServerApp.root_dir=.", "--ServerApp.terminado_settings=shell_command=['bash']", "--LanguageServerManager.autodetect=False", "--FileContentsManager.pre_save_hook=helpers.course.saving.without_widgets", "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb"]

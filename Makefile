@@ -45,8 +45,17 @@ help:
 course: setup
 	@$(RUN) -m helpers.course run $(COURSE_OPTIONS)
 
+# Its terminals know the environment's commands, such as papermill: PATH holds them, and a login
+# shell, which JupyterLab may start, would set PATH anew. Root, as in a container, is let in. What
+# language servers are missing is not said: the address to open stays the last line. Saved
+# lessons hold no dead widgets.
 lab: setup
-	@$(RUN) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+	@if [ "$$(id -u)" = 0 ]; then root=--allow-root; fi; \
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" exec $(RUN) -m jupyterlab $$root --ServerApp.root_dir=. \
+		--ServerApp.terminado_settings="shell_command=['$${SHELL:-sh}']" \
+		--LanguageServerManager.autodetect=False \
+		--FileContentsManager.pre_save_hook=helpers.course.saving.without_widgets \
+		--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
 test: setup
 	$(RUN) -m ruff check helpers tests notebooks

@@ -13,9 +13,9 @@ from functools import partial
 import pytest
 
 from helpers.annotations.boxes import Annotation
-from helpers.annotations.writing import write_annotations
 from helpers.annotations.label_map import write_label_map
 from helpers.annotations.voc import write_voc
+from helpers.annotations.writing import write_annotations
 from helpers.common.files import ROOT, write_csv, write_json
 from helpers.dataset.assemble import write_dataset
 from helpers.footage.frames import extract_frames

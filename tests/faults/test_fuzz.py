@@ -22,7 +22,7 @@ from helpers.training.history import read_history
 from tests.faults.conftest import refusal
 
 MINUTES = float(os.environ.get("COURSE_TORTURE", "0"))
-TRIES = 40
+TRIES = 150
 
 VOC = b"""<annotation><filename>p0.jpg</filename><size><width>64</width><height>48</height></size>
 <object><name>cat</name><difficult>0</difficult><bndbox><xmin>1</xmin><ymin>2</ymin>

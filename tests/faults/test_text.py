@@ -6,8 +6,8 @@ A row of the table is a fault; a column is a reader, with a good file of its kin
 import pytest
 
 from helpers.annotations.formats import read_annotations
-from helpers.annotations.writing import write_annotations
 from helpers.annotations.label_map import read_label_map
+from helpers.annotations.writing import write_annotations
 from helpers.common.artifacts import read_manifest
 from helpers.common.errors import CourseError
 from helpers.common.files import read_csv, read_json
@@ -131,8 +131,9 @@ READERS = {
 def test_a_spoilt_text_is_read_or_named_in_one_line(course, reader, fault):
     path, read = READERS[reader](course)
     path.write_bytes(_spoilt(path.read_bytes())[fault])
+    # What was a table is no table any more: then the folder has none.
     if line := refusal(read):
-        assert path.stem in line
+        assert path.stem in line or "no annotations in it" in line
 
 
 @pytest.mark.parametrize("fault", ["a folder", "a broken link", "a link to itself"])

@@ -57,7 +57,7 @@ EXPECTED: dict[str, dict[str, Callable]] = {
         "objects_found": lambda value: len(value) == 6 and all(map(share, value.values())),
     },
     "05_edit_the_config": {
-        "old_fields": exactly(16),
+        "old_fields": exactly(17),
         "num_classes": exactly(2),
         "training_images": lambda value: value >= 18,
         # Of a detector of one class, for one of two: backbone and decoder, not the heads.
