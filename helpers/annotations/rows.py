@@ -26,7 +26,8 @@ from helpers.common.errors import CourseError
 from helpers.common.files import read_text
 
 _NUMBER = r"-?\d+(?:\.\d+)?"
-_IMAGE = r"[^,;\t]*\.(?:jpe?g|png|bmp|webp|gif|tiff?|ppm)"
+_SUFFIX = r"\.(?:jpe?g|png|bmp|webp|gif|tiff?|ppm)"
+_IMAGE = rf"[^,;\t]*{_SUFFIX}"
 # An image and four numbers.
 _ROW = re.compile(
     rf'"?{_IMAGE}"?(?P<gap>[,;\t]|\s+)\s*{_NUMBER}(?:(?P=gap)\s*{_NUMBER}){{3}}(?:(?P=gap)|$)',
@@ -34,7 +35,7 @@ _ROW = re.compile(
 )
 # An image, and all its boxes, each with the number of its class.
 _BOX = rf"{_NUMBER}(?:,{_NUMBER}){{4}}"
-_LIST = re.compile(rf"(?P<image>.*?{_IMAGE})(?P<boxes>(?:\s+{_BOX})+)\s*$", re.IGNORECASE)
+_LIST = re.compile(rf"(?P<image>.*?{_SUFFIX})(?P<boxes>(?:\s+{_BOX})+)\s*$", re.IGNORECASE)
 # An image that shows nothing.
 _ALONE = re.compile(rf"{_IMAGE}(?:,{{5,}})?\s*$", re.IGNORECASE)
 _HEAD_LINES = 20

@@ -55,8 +55,8 @@ def find_author_split(
     `ImageSets`; folders that are named after the sides, at any level; what data.yaml names; lists
     such as train.txt; annotation files such as train_labels.csv or instances_val2017.json, or
     their folders; beside annotations_test.csv, annotations.csv is the training. The sides may be
-    called train, val, valid, validation and test. Where there are
-    two, train and test, the latter becomes the validation. A side without any annotation is none.
+    called train, val, valid, validation and test. Where there are two, train and test, the latter
+    becomes the validation. A side without any annotation is none.
 
     Args:
         path: the folder.
