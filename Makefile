@@ -23,7 +23,7 @@ COURSE_OPTIONS = \
 	$(if $(ONLY),--only "$(ONLY)") \
 	$(if $(SPLIT),--split "$(SPLIT)")
 
-.PHONY: help course lab test doctor setup beam mirror lessons detector lock clean
+.PHONY: help course lab test torture doctor setup beam mirror lessons detector lock clean
 
 help:
 	@echo "make course     run every lesson: runs/course/report.html is the result"
@@ -31,6 +31,7 @@ help:
 	@echo "                WORKSPACE=runs/mine  FROM=03  ONLY=06  (interrupted, it resumes)"
 	@echo "make lab        open the lessons in JupyterLab"
 	@echo "make test       lint, unit tests, every lesson in the smoke profile"
+	@echo "make torture    MINUTES=30 of broken files for every reader"
 	@echo "make doctor     what is wrong with this machine's set-up, and the fix"
 	@echo "make setup      install everything into .venv (the targets above do it when needed)"
 	@echo "                PYTHON=python3.12 chooses the Python (3.11, 3.12 or 3.13)"
@@ -62,6 +63,10 @@ test: setup
 	$(RUN) -m ruff format --check helpers tests notebooks
 	$(RUN) -m mypy
 	$(RUN) -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder --durations 10 --timeout 900
+
+# Other files each time: what it finds becomes a test.
+torture: setup
+	COURSE_TORTURE="$(or $(MINUTES),30)" $(RUN) -m pytest tests/faults/test_fuzz.py -q -s
 
 # Works without set-up, because it is there to say why set-up fails.
 doctor:
