@@ -9,7 +9,8 @@ from helpers.annotations.folders import readable
 
 # Bytes of a file that are looked at to tell its format.
 _HEAD = 1 << 16
-_TEXTS = (".xml", ".json", ".csv", ".txt", ".jsonl", ".ndjson", ".manifest", ".tsv")
+_YAML = (".yaml", ".yml")
+_TEXTS = (".xml", ".json", ".csv", ".txt", ".jsonl", ".ndjson", ".manifest", ".tsv", *_YAML)
 _BINARY = {
     ".record": "TFRecord",
     ".tfrecord": "TFRecord",
@@ -21,10 +22,14 @@ _BINARY = {
     ".h5": "HDF5",
     ".npz": "NumPy",
 }
-_EXPORT = "export as Pascal VOC XML, COCO json or YOLO txt"
+# Tools export; what a data set's authors have made up themselves can be rewritten.
+_EXPORT = (
+    "export as Pascal VOC XML, COCO json or YOLO txt, or write a table with the columns "
+    "image,xmin,ymin,xmax,ymax,label"
+)
 # Words in the head of a file -> what it looks like.
 _SIGNS = (
-    (r'"(dataRow|data_row|Labeled Data)"', "Labelbox"),
+    (r'"(dataRow|data_row|Labeled Data)"|,Labeled Data,', "Labelbox"),
     (r'"media_type"|"dm_format_version"', "Datumaro"),
     (r'"source-ref"', "SageMaker Ground Truth without boxes"),
     (r"__VIA_PROJECT_ID__", "VIA 3"),
@@ -45,7 +50,7 @@ _KNOWN = re.compile(
 # The table of codes and names that comes with the boxes of Open Images.
 _CODES = re.compile(r"\A([^\n]*\n)?/[mgt]/\w+,")
 _BOXLIKE = re.compile(
-    r"x_?min|\bx1\b|bbox|bounding|polygon|segmentation|annotation|\bregions?\b|coordinates",
+    r"x_?min|\bx1\b|x_?cent(er|re)|cent(er|re)_?x|bbox|bounding|polygon|segmentation|annotation|\bregions?\b|coordinates",
     re.IGNORECASE,
 )
 # An image and four numbers, in one line or (WIDER FACE) over several.
@@ -58,6 +63,7 @@ _MOT = re.compile(r"\d+,-?\d+(,-?\d+(\.\d+)?){4}")
 _BROKEN = "broken JSON"
 _PAGE = re.compile(r"\s*<(!doctype html|html)", re.IGNORECASE)
 _IMAGE_LEVEL = re.compile(r"ImageID,(?!.*XMin).*LabelName")
+_IN_YAML = re.compile(r"\b(x_?min|bbox|boxes)\s*:")
 _LFS = "version https://git-lfs.github.com/spec/"
 _DOTA = re.compile(r"(-?[\d.]+ ){8}\S+ \d$")
 
@@ -104,6 +110,8 @@ def stranger(file: Path, head: str, *, beside: bool) -> tuple[str, str] | None:
         return "a pointer of Git LFS in place of the file", "run git lfs pull where it is from"
     if _PAGE.match(head):
         return "a web page in place of the file", "download it again"
+    if suffix in _YAML:
+        return ("boxes in YAML, which is not read", _EXPORT) if _IN_YAML.search(head) else None
     line = head.strip().splitlines()[0].strip()
     first = readable(line[:60])
     if suffix == ".txt":

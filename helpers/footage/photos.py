@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 
 from helpers.annotations.clips import clips_of, read_groups
-from helpers.annotations.folders import images_in, natural
+from helpers.annotations.folders import images_in, natural, readable
 from helpers.annotations.remarks import Note, Remark
 from helpers.common.files import link
 from helpers.common.images import decode_file, phash
@@ -88,5 +88,7 @@ def _clips(
     rest = [take.image for take in looked if take.image not in groups]
     hashes = {take.image: take.phash for take in looked if take.phash is not None}
     found = clips_of(rest, pattern, hashes=hashes)
-    rules = [*(["groups.csv"] if groups else []), *([found.rule] if rest else [])]
+    # The folder belongs to it: where the user has none, lesson 01 may have made one.
+    ours = [f"{readable(source.name)}/{table.name}"] if groups else []
+    rules = [*ours, *([found.rule] if rest else [])]
     return groups | found.of, {"clip_rule": "; ".join(rules), "clips_unknown": found.unknown}

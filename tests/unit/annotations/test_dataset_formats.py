@@ -309,6 +309,16 @@ def test_polygons_of_the_labelme_of_mit(tmp_path):
 NAMED = {
     "a.txt": ("2\n20 10 60 50\n1 2 3 4\n", "BBox-Label-Tool"),
     "a.json": ("version https://git-lfs.github.com/spec/v1\noid sha256:36\nsize 565\n", "git lfs"),
+    "train.yaml": (
+        "- boxes:\n  - {label: Green, x_max: 582.4, x_min: 573.3, y_max: 276, y_min: 256}\n"
+        "  path: ./rgb/a.bmp\n",
+        "YAML",
+    ),
+    "signs.csv": (
+        "name,class,x_center_image,y_center_image,width,height\n0,11,0.58,0.53,0.03,0.04\n",
+        "columns image,xmin,ymin,xmax,ymax,label",
+    ),
+    "export.csv": ("ID,DataRow ID,Labeled Data,Label\n1,2,https://x/a.bmp,{}\n", "Labelbox"),
     "labels.csv": ("ImageID,Source,LabelName,Confidence\na,verification,/m/01,1\n", "whole images"),
 }
 
@@ -321,6 +331,25 @@ def test_what_is_not_read_is_called_by_its_name(name, tmp_path):
     (remark,) = survey(tmp_path).unknown
     assert (remark.kind, remark.file) == ("not understood", name)
     assert word in str(remark)
+
+
+def test_the_table_that_remarks_advise_is_read(tmp_path):
+    image(tmp_path / "a.bmp")
+    lay(tmp_path, "mine.yaml", "boxes: []\n")
+    (remark,) = survey(tmp_path).unknown
+    columns = remark.fix.rpartition(" ")[2]
+    lay(tmp_path, "mine.csv", f"{columns}\na.bmp,20,10,60,50,cat\n")
+    assert labelled(read(tmp_path)[0]["a.bmp"]) == [("cat", 20, 10, 60, 50)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["names: [cat]\nnc: 1\ntrain: images\n", "task:\n  losses:\n    box_loss_weight: 50\n"],
+)
+def test_yaml_without_boxes_is_not_mentioned(text, tmp_path):
+    image(tmp_path / "a.bmp")
+    lay(tmp_path, "data.yaml", text)
+    assert survey(tmp_path).unknown == []
 
 
 def test_a_label_map_alone_is_said(tmp_path):

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from helpers.common.errors import CourseError
-from helpers.common.files import read_csv, whole_file, write_csv, write_json, write_text
+from helpers.common.files import read_csv, read_xml, whole_file, write_csv, write_json, write_text
 from helpers.common.sampling import evenly
 
 
@@ -69,3 +69,26 @@ def test_without_the_ends_they_lie_inside():
     assert evenly(range(11), 1, ends=False) == [5]
     assert evenly(range(11), 4, ends=False) == [2, 4, 6, 8]
     assert evenly([], 3) == evenly([], 3, ends=False) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<a>", "broken XML"),
+        ("", "broken XML"),
+        ('<!DOCTYPE a [<!ENTITY x "y">]><a>&x;</a>', "broken XML"),
+    ],
+)
+def test_xml_that_is_none_or_declares_entities_is_refused(tmp_path, text, message):
+    file = tmp_path / "a.xml"
+    file.write_text(text)
+    with pytest.raises(CourseError, match=rf"a\.xml: {message} .*; export it again"):
+        read_xml(file)
+    with pytest.raises(CourseError, match=r"b\.xml: missing"):
+        read_xml(tmp_path / "b.xml")
+
+
+def test_xml_is_read_in_the_encoding_that_it_states(tmp_path):
+    file = tmp_path / "a.xml"
+    file.write_bytes("<?xml version='1.0' encoding='ISO-8859-1'?><a>ü</a>".encode("latin-1"))
+    assert read_xml(file).text == "ü"

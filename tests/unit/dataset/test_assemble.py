@@ -263,6 +263,7 @@ def test_remarks_come_first_with_what_was_done(frames, tmp_path):
         ("a.csv", "line 3", "bad line", "x is no number", "correct it"),
         ("a.csv", "line 4", "rotated box", "45 degrees", "look at it"),
         ("a.csv", "line 5", "clipped", "1.02", "look at it"),
+        ("a.csv", "", "class by number", "classes 0, 1", "add classes.txt"),
         ("b.csv", "", "no such kind", "odd", "look at it"),
     ]
     names = ("file", "where", "kind", "value", "fix")
@@ -270,14 +271,15 @@ def test_remarks_come_first_with_what_was_done(frames, tmp_path):
     (frames / "annotations/b_00001.xml").unlink()
     dataset = write_dataset(frames, tmp_path / "d", held_out=("c",))
     found = read_csv(dataset / "audit.csv", ("file", "kind", "value", "action"))
-    assert [(r["file"], r["kind"], r["value"], r["action"]) for r in found[:5]] == [
+    assert [(r["file"], r["kind"], r["value"], r["action"]) for r in found[:6]] == [
         ("notes.json", "not understood", "a list of names", "not read"),
         ("a.csv", "bad line", "line 3: x is no number", "line left out"),
         ("a.csv", "rotated box", "line 4: 45 degrees", "taken as the upright box around it"),
         ("a.csv", "clipped", "line 5: 1.02", "clipped to the image"),
+        ("a.csv", "class by number", "classes 0, 1", "the number is the label"),
         ("b.csv", "not understood", "odd", "not read"),
     ]
-    assert (found[5]["file"], found[5]["kind"]) == ("b_00001.jpg", "no annotation")
+    assert (found[6]["file"], found[6]["kind"]) == ("b_00001.jpg", "no annotation")
 
 
 def test_one_bad_file_is_not_the_end(frames, tmp_path):

@@ -510,7 +510,7 @@ def test_photos_get_the_clips_that_their_names_tell(tmp_path):
     out = frames.extract_frames(source, tmp_path / "02", clip_pattern="^(.)")
     clips = {row["image"]: row["clip"] for row in table(out)}
     assert [clips[name] for name in names] == ["y", "y", "s", "s", "walk", "walk"]
-    assert read_manifest(out)["counts"]["clip_rule"].startswith("groups.csv; clip_pattern")
+    assert read_manifest(out)["counts"]["clip_rule"].startswith("01/groups.csv; clip_pattern")
     (source / "groups.csv").write_text("image,clip\nIMG_9999.jpg,walk\n")
     with pytest.raises(CourseError, match=r"groups.csv: line 2: 'IMG_9999.jpg' is no picture"):
         frames.extract_frames(source, tmp_path / "02")

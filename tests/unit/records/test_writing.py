@@ -204,7 +204,7 @@ def test_nothing_lives_on_when_a_run_is_killed(many, tmp_path):
     write_records(many, tmp_path / "04_records", shards=5)
     old = contents(tmp_path / "04_records")
     child = start_writing(tmp_path, many, 150, pause=0.05, start_new_session=True)
-    while not any(tmp_path.glob(".04_records.draft-*/*.json")):
+    while not any(tmp_path.glob(".04_records.draft-*/[!.]*.json")):
         assert child.poll() is None
         time.sleep(0.02)
     child.kill()
@@ -220,7 +220,7 @@ def test_ctrl_c_keeps_what_was_there_and_resumes(many, tmp_path):
     write_records(many, tmp_path / "04_records", shards=5)
     old = contents(tmp_path / "04_records")
     child = start_writing(tmp_path, many, 150, pause=0.05)
-    while len(finished := [*tmp_path.glob(".04_records.draft-*/*.json")]) < 3:
+    while len(finished := [*tmp_path.glob(".04_records.draft-*/[!.]*.json")]) < 3:
         assert child.poll() is None
         time.sleep(0.02)
     child.send_signal(signal.SIGINT)
