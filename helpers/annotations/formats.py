@@ -22,8 +22,12 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from helpers.annotations import (
-    coco,
+from helpers.annotations import coco, tables, voc, yolo
+from helpers.annotations.boxes import Annotation
+from helpers.annotations.folders import files_below
+from helpers.annotations.joining import joined
+from helpers.annotations.pictures import Pictures, shown
+from helpers.annotations.readers import (
     createml,
     cvat,
     driving,
@@ -37,17 +41,10 @@ from helpers.annotations import (
     sagemaker,
     scalabel,
     supervisely,
-    tables,
     via,
-    voc,
     vott,
     wider_face,
-    yolo,
 )
-from helpers.annotations.boxes import Annotation
-from helpers.annotations.folders import files_below
-from helpers.annotations.joining import joined
-from helpers.annotations.pictures import Pictures, shown
 from helpers.annotations.remarks import Note, Remark, refuse
 from helpers.annotations.strangers import head_of, stranger
 from helpers.common.errors import CourseError

@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from helpers.annotations import rows
 from helpers.annotations.boxes import Annotation, Box
 from helpers.annotations.folders import is_image
 from helpers.annotations.pictures import Pictures, in_other_folder
+from helpers.annotations.readers import rows
 from helpers.annotations.reading import bad_line, box_near, label_of, number, stated_size
 from helpers.annotations.remarks import Note
 from helpers.common.errors import CourseError

@@ -13,10 +13,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from helpers.annotations import createml, cvat, label_studio, labelme, open_images, via, vott
 from helpers.annotations.boxes import Annotation, Box
 from helpers.annotations.formats import read_annotations, survey
 from helpers.annotations.pictures import Pictures
+from helpers.annotations.readers import (
+    createml,
+    cvat,
+    label_studio,
+    labelme,
+    open_images,
+    via,
+    vott,
+)
 from helpers.common.errors import CourseError
 
 CASES = Path("/work/shared/cases")

@@ -1,0 +1,1 @@
+"""Formats that are only read: a module for each tool or data set, as `formats.READERS` lists."""
