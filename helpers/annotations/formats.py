@@ -184,9 +184,11 @@ def read_annotations(
     path = Path(path)
     pictures, files, unknown = survey(path, images)
     if not files:
-        known = ", ".join(reader.name for reader in READERS.values())
         seen = next((f" ({r})" for r in unknown if r.kind == "not understood"), "")
-        raise CourseError(f"{path}: no annotations in it{seen}; known are {known}")
+        raise CourseError(
+            f"{path}: no annotations in it{seen}; known are Pascal VOC XML, COCO json, YOLO txt "
+            f"and {len(READERS) - 3} more, which lesson 01 lists"
+        )
     if origin and set(files) != {"voc"}:
         raise CourseError(f"origin: {origin!r}; only Pascal VOC XML can have one other than 0")
     root = path if path.is_dir() else path.parent

@@ -152,9 +152,11 @@ def test_a_run_that_failed_resumes_by_shard(dataset, tmp_path):
 
 
 KILLED = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from helpers.records import examples, writing
+# Of tests that run in the background, the shell makes SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 pause, storable = float(sys.argv[4]), examples._storable
 def slowly(*args):
     time.sleep(pause)
