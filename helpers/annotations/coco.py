@@ -7,9 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from helpers.annotations.boxes import Annotation, Box, pixels, turned
+from helpers.annotations.boxes import Annotation, Box
 from helpers.annotations.pictures import Pictures
-from helpers.annotations.reading import around, bad_line, box_near, label_of, number, stated_size
+from helpers.annotations.reading import (
+    around,
+    bad_line,
+    box_near,
+    label_of,
+    number,
+    stated_size,
+    upright,
+)
 from helpers.annotations.remarks import Note, Remark
 from helpers.common.errors import CourseError
 from helpers.common.files import read_json, write_text
@@ -78,12 +86,8 @@ def read(file: Path, pictures: Pictures, note: Note) -> Iterator[Annotation]:
             bad_line(file, where, error, note)
             spoilt.add(key)
             continue
-        if degrees % 180:
-            box = turned(box, degrees)
-            value = f"{label} in {images[key][0]} is turned by {pixels(degrees)} degrees"
-            fix = "the upright box around it is taken: look whether it fits"
-            note(Remark(str(file), where, "rotated box", value, fix))
-        boxes[key].append(box)
+        what = f"{label} in {images[key][0]}"
+        boxes[key].append(upright(box, degrees, what, file, where, note))
     for key, image in images.items():
         # Of bad boxes alone nobody knows where the objects are: that is not an empty picture.
         if boxes[key] or key not in spoilt:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from helpers.annotations.boxes import Box, label_fault
+from helpers.annotations.boxes import Box, label_fault, pixels, turned
 from helpers.annotations.remarks import Note, Remark
 from helpers.common.errors import CourseError
 
@@ -71,6 +71,16 @@ def bad_line(file: Path, where: str, error: CourseError, note: Note) -> None:
     """Hand a `CourseError` of this module to `note`, as the remark on a line or an object."""
     value, _, fix = str(error).rpartition("; ")
     note(Remark(str(file), where, "bad line", value, fix))
+
+
+def upright(box: Box, degrees: float, what: str, file: Path, where: str, note: Note) -> Box:
+    """Return the upright box around one that is turned by `degrees`; a remark on `what` it is."""
+    if not degrees % 180:
+        return box
+    value = f"{what} is turned by {pixels(degrees)} degrees"
+    fix = "the upright box around it is taken: look whether it fits"
+    note(Remark(str(file), where, "rotated box", value, fix))
+    return turned(box, degrees)
 
 
 def _short(value: Any) -> str:

@@ -16,8 +16,8 @@ from html import escape  # that of xml.sax.saxutils imports urllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.annotations.boxes import Annotation, Box, check_boxes, label_fault, pixels, turned
-from helpers.annotations.reading import around, bad_line, label_of, number, stated_size
+from helpers.annotations.boxes import Annotation, Box, check_boxes, label_fault, pixels
+from helpers.annotations.reading import around, bad_line, label_of, number, stated_size, upright
 from helpers.annotations.remarks import Note, Remark, refuse
 from helpers.common.errors import CourseError
 from helpers.common.files import write_text
@@ -116,12 +116,7 @@ def _parsed(data: bytes, path: Path | str, origin: int | None, note: Note) -> An
         except CourseError as error:
             bad_line(file, where, error, note)
             continue
-        if degrees % 180:
-            box = turned(box, degrees)
-            value = f"{box.label} is turned by {pixels(degrees)} degrees"
-            fix = "the upright box around it is taken: look whether it fits"
-            note(Remark(str(file), where, "rotated box", value, fix))
-        boxes.append(box)
+        boxes.append(upright(box, degrees, box.label, file, where, note))
     if origin is None:
         database = (root.findtext("source/database") or "").strip()
         first = min((edge for box in boxes for edge in box.xyxy), default=1)

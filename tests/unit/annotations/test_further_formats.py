@@ -27,7 +27,6 @@ from helpers.annotations.readers import (
 )
 from helpers.common.errors import CourseError
 
-CASES = Path("/work/shared/cases")
 READERS = (labelme, via, cvat, vott, open_images, label_studio, createml)
 
 
@@ -816,14 +815,13 @@ def test_other_shapes_of_label_studio(tmp_path):
 # The cases of others
 
 
-@pytest.mark.skipif(not CASES.is_dir(), reason=f"{CASES} is not on this machine")
 @pytest.mark.parametrize(
     ("case", "count"), [("40-labelme-json", 5), ("43-via-csv", 4)], ids=["40", "43"]
 )
-def test_cases_of_others(case, count):
-    seen = survey(CASES / case)
+def test_cases_of_others(shared, case, count):
+    seen = survey(shared / "cases" / case)
     assert seen.unknown == []
-    found = read_annotations(CASES / case)
+    found = read_annotations(shared / "cases" / case)
     assert len(found) == count
     assert found[0].boxes == (Box("crane", 100, 80, 220, 190),)
     assert (found[0].width, found[0].height) == (640, 480)
